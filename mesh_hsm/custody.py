@@ -1,0 +1,127 @@
+"""Who holds a key and what that is worth: one structure for JSON, profiles and ``key show``.
+
+Open this file to see what mesh-hsm claims about a key and how shares add up (hsm-1 §4). Every
+statement about a device's key is read back from the device by its provider, never assumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class CustodyClass(StrEnum):
+    """What has to happen for the private key to leave. hsm-1 §4; strongest first."""
+
+    GENERATED = "generated"
+    IMPORTED = "imported"
+    SEALED = "sealed"
+    SOFTWARE = "software"
+    EXPORTABLE = "exportable"
+    UNKNOWN = "unknown"
+
+    @property
+    def weakness(self) -> int:
+        """0 for the strongest class, rising."""
+        return list(CustodyClass).index(self)
+
+
+class Hardware(StrEnum):
+    """How we know that there is hardware at all. A simulator reports what hardware reports."""
+
+    ATTESTED = "attested"
+    CLAIMED = "claimed"
+    SIMULATOR = "simulator"
+    NONE = "none"
+
+
+class PinPolicy(StrEnum):
+    """When the device asks for a PIN."""
+
+    NONE = "none"
+    ONCE = "once"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class DictionaryAttack:
+    """What a device does against guessing. Times in seconds."""
+
+    protected: bool
+    max_tries: int
+    recovery_seconds: int
+    lockout_recovery_seconds: int
+    lockout_auth_set: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CustodyStatement:
+    """What is known of one private key or share.
+
+    ``known_by`` names who else has known it (dealer, administrator); empty means nobody.
+    ``pcrs`` are the PCR indices of bank ``pcr_bank`` that must not change. ``notes`` are sentences
+    for people: limits and warnings that belong to this very key.
+    """
+
+    custody: CustodyClass
+    hardware: Hardware
+    device: str
+    firmware: str | None = None
+    pin: PinPolicy = PinPolicy.NONE
+    touch: bool = False
+    pcrs: tuple[int, ...] = ()
+    pcr_bank: str | None = None
+    dictionary_attack: DictionaryAttack | None = None
+    known_by: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON form; members that say nothing are left out."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if value not in (None, (), False) or name in ("custody", "hardware")
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CompositeCustody:
+    """What a key made of shares is worth, and why (hsm-1 §4).
+
+    ``theft`` is the class of the share that a thief still has to take; ``loss`` that of the share
+    most easily lost. ``threshold`` t of ``len(shares)`` are needed.
+    """
+
+    shares: tuple[CustodyStatement, ...]
+    threshold: int
+    theft: CustodyClass
+    loss: CustodyClass
+    proved: bool = False
+
+    @classmethod
+    def additive(cls, shares: tuple[CustodyStatement, ...], threshold: int) -> CompositeCustody:
+        """A sum: the strongest among its t weakest shares; all of them for n-of-n."""
+        weakest_first = sorted(shares, key=lambda s: s.custody.weakness, reverse=True)
+        theft = weakest_first[threshold - 1].custody
+        return cls(shares, threshold, theft, _most_fragile(shares))
+
+    @classmethod
+    def derived(cls, device: CustodyStatement, factor: CustodyStatement) -> CompositeCustody:
+        """Derived ECDSA: the device's share alone, since the device learns the factor."""
+        return cls((device, factor), 2, device.custody, _most_fragile((device, factor)))
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON form."""
+        return {
+            "theft": self.theft,
+            "loss": self.loss,
+            "threshold": self.threshold,
+            "composite": "proved" if self.proved else "claimed, not proved",
+            "shares": [share.to_json() for share in self.shares],
+        }
+
+
+def _most_fragile(shares: tuple[CustodyStatement, ...]) -> CustodyClass:
+    """What cannot be copied is lost most easily: the strongest class is the most fragile."""
+    return min((share.custody for share in shares), key=lambda custody: custody.weakness)

@@ -1,0 +1,242 @@
+"""The contract: a private key is something that multiplies.
+
+Open this file to write a provider, or to see what one promises. ``Provider`` finds tokens,
+``Token`` holds keys, ``DeviceKey`` answers ``agree`` and ``sign``. Anything beyond that is one of
+the small optional protocols at the end. ``mesh_hsm.testing.conformance`` checks every promise.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Protocol, Self, final, runtime_checkable
+
+from mesh_hsm.curves import Point, XOnly, ecdsa_digest_size, verify_prehashed
+from mesh_hsm.custody import CustodyClass, CustodyStatement, Hardware, PinPolicy
+from mesh_hsm.errors import DeviceError, FormatError, InvalidPointError, UnsupportedError
+from mesh_hsm.secret_source import SecretSource
+from mesh_hsm.uri import Uri
+
+
+class Use(StrEnum):
+    """A key has exactly one. A key with two uses is refused."""
+
+    SIGN = "sign"
+    ENCRYPT = "encrypt"
+    AUTHENTICATE = "authenticate"
+
+
+class Primitive(StrEnum):
+    """The two things a device does with a key, and what it answers to ``agree``."""
+
+    AGREE_POINT = "agree, full point"
+    AGREE_X = "agree, x only"
+    SIGN = "sign"
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """One thing that a token said it can do. ``algorithm`` is a curve name such as ``P-384``."""
+
+    algorithm: str
+    primitive: Primitive
+    custody: CustodyClass
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInfo:
+    """What is known of a token without logging in."""
+
+    uri: Uri
+    label: str
+    manufacturer: str
+    model: str
+    serial: str | None
+    firmware: str | None
+    hardware: Hardware
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpec:
+    """A key to be made.
+
+    ``label`` is unique on its token. ``pcrs`` binds the key to PCR values as they are now;
+    ``persistent`` asks for a place in the device itself instead of a blob on disk.
+    """
+
+    algorithm: str
+    use: Use
+    label: str
+    pin: PinPolicy = PinPolicy.NONE
+    pcrs: tuple[int, ...] = ()
+    persistent: bool = False
+
+
+class DeviceKey(ABC):
+    """A private key held elsewhere. ``agree`` and ``sign`` check both ways, for every provider."""
+
+    uri: Uri
+    label: str
+    use: Use
+    public: Point
+
+    @abstractmethod
+    def custody(self) -> CustodyStatement:
+        """What the device says of this key, read back now."""
+
+    @final
+    def agree(self, point: Point) -> Point | XOnly:
+        """x·S for a foreign point S, in full or as its x (u) coordinate.
+
+        S is checked before the device sees it, the answer before the caller does (threshold
+        §6.2). Raises ``InvalidPointError``, ``UnsupportedError``, ``DeviceError``, ``AccessError``.
+        """
+        if self.use is Use.SIGN:
+            raise UnsupportedError("a signature key does not agree", uri=str(self.uri))
+        if point.curve is not self.public.curve:
+            raise InvalidPointError(f"the point is not on {self.public.curve.name}")
+        point.check_foreign()
+        answer = self._agree(point)
+        try:
+            answer.check_answer()
+        except InvalidPointError as error:
+            raise DeviceError(f"bad answer to agree: {error}", uri=str(self.uri)) from error
+        return answer
+
+    @final
+    def sign(self, octets: bytes) -> bytes:
+        """A finished signature: over a digest of exactly the curve's length, or an EdDSA message.
+
+        ECDSA: r || s, each big-endian at field width (s as the device made it). EdDSA: RFC 8032.
+        Verified before it is released. Raises ``FormatError`` for another digest length,
+        ``UnsupportedError``, ``DeviceError``, ``AccessError``.
+        """
+        if self.use is not Use.SIGN:
+            raise UnsupportedError("an agreement key does not sign", uri=str(self.uri))
+        size = ecdsa_digest_size(self.public.curve)
+        if size is not None and len(octets) != size:
+            raise FormatError(f"{self.public.curve.name} signs a digest of {size} octets")
+        signature = self._sign(octets)
+        if not verify_prehashed(self.public, octets, signature):
+            raise DeviceError("the device's signature does not verify", uri=str(self.uri))
+        return signature
+
+    def _agree(self, point: Point) -> Point | XOnly:
+        """Send a checked point. Override in keys that agree."""
+        raise UnsupportedError("this key does not agree", uri=str(self.uri))
+
+    def _sign(self, octets: bytes) -> bytes:
+        """Send a digest of checked length, or a message. Override in keys that sign."""
+        raise UnsupportedError("this key does not sign", uri=str(self.uri))
+
+
+class Token(ABC):
+    """A device, opened. A context manager; closing it forgets sessions and PINs."""
+
+    info: TokenInfo
+
+    @abstractmethod
+    def capabilities(self) -> frozenset[Capability]:
+        """What this device says it can do, asked of it and not inferred from its brand."""
+
+    @abstractmethod
+    def keys(self) -> Sequence[DeviceKey]:
+        """Every key of ours on this token, by label."""
+
+    @abstractmethod
+    def key(self, uri: Uri) -> DeviceKey:
+        """One key. Raises ``NotFoundError``."""
+
+    @abstractmethod
+    def generate(self, spec: KeySpec) -> DeviceKey:
+        """Make a key inside the device, or leave nothing behind. Raises ``ConflictError`` for a
+        label in use, ``UnsupportedError`` before anything is sent.
+        """
+
+    @abstractmethod
+    def delete(self, uri: Uri) -> None:
+        """Remove a key as far as the device can. Raises ``NotFoundError``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End sessions. Calling it twice is harmless; every later call raises ``DeviceError``."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Provider(Protocol):
+    """A family of devices. Made with the folder (a ``Path``) in which it may keep its records."""
+
+    scheme: str
+
+    def tokens(self) -> Sequence[TokenInfo]:
+        """What is plugged in, without logging in. Raises ``ProviderUnavailableError``."""
+        ...
+
+    def open(self, uri: Uri, secrets: SecretSource) -> Token:
+        """Open the token that a token's or key's URI names. Raises ``NotFoundError``."""
+        ...
+
+
+# -- optional powers: small protocols, tested with isinstance -------------------------------------
+
+
+@runtime_checkable
+class Imports(Protocol):
+    """Takes a key or share from outside; it cannot leave afterwards."""
+
+    def import_scalar(self, spec: KeySpec, scalar: int, known_by: tuple[str, ...]) -> DeviceKey:
+        """Import a scalar mod n (clamping devices: the c of threshold §10)."""
+        ...
+
+
+@runtime_checkable
+class Seals(Protocol):
+    """Keeps small secrets encrypted under a device key."""
+
+    def seal(self, label: str, secret: bytes, pin: PinPolicy = PinPolicy.NONE) -> bytes:
+        """An opaque blob that only this device opens. At most 128 octets."""
+        ...
+
+    def unseal(self, blob: bytes) -> bytes:
+        """The secret again. Raises ``DeviceError`` on another device."""
+        ...
+
+
+@runtime_checkable
+class ChangesPin(Protocol):
+    """Changes a key's PIN, or the token's where all its keys share one."""
+
+    def change_pin(self, uri: Uri) -> None:
+        """Ask for the old and the new one by the token's secret source."""
+        ...
+
+
+@runtime_checkable
+class Attests(Protocol):
+    """Proves a custody statement to somebody else."""
+
+    def attest(self, uri: Uri, nonce: bytes) -> bytes:
+        """Evidence over a verifier's nonce, in the device's own format."""
+        ...
+
+
+@runtime_checkable
+class Initialises(Protocol):
+    """Makes an empty token, erasing what it held."""
+
+    def initialise(self, label: str) -> None:
+        """Ask for the new PINs by the token's secret source."""
+        ...
