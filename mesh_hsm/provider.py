@@ -59,6 +59,28 @@ class TokenInfo:
     hardware: Hardware
 
 
+class Severity(StrEnum):
+    """How much a finding matters: it stops work, it may bite later, or it is good to know."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that ``doctor`` says of a device.
+
+    ``code`` (``TPM002``) is stable and has a section in docs/reference/doctor.md; ``problem`` and
+    ``remedy`` are one line each, the remedy naming the command to run where there is one.
+    """
+
+    code: str
+    severity: Severity
+    problem: str
+    remedy: str
+
+
 @dataclass(frozen=True, slots=True)
 class KeySpec:
     """A key to be made.
@@ -239,4 +261,13 @@ class Initialises(Protocol):
 
     def initialise(self, label: str) -> None:
         """Ask for the new PINs by the token's secret source."""
+        ...
+
+
+@runtime_checkable
+class Diagnoses(Protocol):
+    """A provider that looks for what is wrong with its devices and their set-up."""
+
+    def diagnose(self) -> Sequence[Finding]:
+        """Look, change nothing, log in nowhere. What fails is a finding, not an exception."""
         ...
