@@ -28,6 +28,13 @@ class Use(StrEnum):
     ENCRYPT = "encrypt"
     AUTHENTICATE = "authenticate"
 
+    @property
+    def primitives(self) -> frozenset[Primitive]:
+        """The primitives of which a key of this use answers one."""
+        if self is Use.SIGN:
+            return frozenset({Primitive.SIGN})
+        return frozenset({Primitive.AGREE_POINT, Primitive.AGREE_X})
+
 
 class Primitive(StrEnum):
     """The two things a device does with a key, and what it answers to ``agree``."""
@@ -85,8 +92,9 @@ class Finding:
 class KeySpec:
     """A key to be made.
 
-    ``label`` is unique on its token. ``pcrs`` binds the key to PCR values as they are now;
-    ``persistent`` asks for a place in the device itself instead of a blob on disk.
+    ``label`` is unique on its token: 1 to 64 printable characters, else ``FormatError``. ``pcrs``
+    binds the key to PCR values as they are now; ``persistent`` asks for a place in the device
+    itself instead of a blob on disk.
     """
 
     algorithm: str
@@ -95,6 +103,11 @@ class KeySpec:
     pin: PinPolicy = PinPolicy.NONE
     pcrs: tuple[int, ...] = ()
     persistent: bool = False
+
+    def __post_init__(self) -> None:
+        # Labels reach terminals, file names and URIs; a control character in one is an attack.
+        if not 1 <= len(self.label) <= 64 or not self.label.isprintable():
+            raise FormatError("a key's label is 1 to 64 printable characters")
 
 
 class DeviceKey(ABC):
@@ -163,6 +176,14 @@ class Token(ABC):
     @abstractmethod
     def capabilities(self) -> frozenset[Capability]:
         """What this device says it can do, asked of it and not inferred from its brand."""
+
+    @final
+    def capability(self, algorithm: str, use: Use) -> Capability:
+        """The capability that a key of this algorithm and use needs, or ``UnsupportedError``."""
+        for capability in self.capabilities():
+            if capability.algorithm == algorithm and capability.primitive in use.primitives:
+                return capability
+        raise UnsupportedError(f"{self.info.label} offers no {algorithm} key to {use}")
 
     @abstractmethod
     def keys(self) -> Sequence[DeviceKey]:
@@ -270,4 +291,14 @@ class Diagnoses(Protocol):
 
     def diagnose(self) -> Sequence[Finding]:
         """Look, change nothing, log in nowhere. What fails is a finding, not an exception."""
+        ...
+
+
+@runtime_checkable
+class Rooted(Protocol):
+    """A token whose keys hang under a root that its owner may pin (a TPM's storage root key)."""
+
+    @property
+    def root_name(self) -> str:
+        """What identifies the root, as opaque text: a TPM's SRK name in hexadecimal."""
         ...
