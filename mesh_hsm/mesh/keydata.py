@@ -5,10 +5,18 @@ Open this file for ``KeyData`` (schema §1) and for what counts as a confirmed U
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
-from mesh_hsm.curves import Point
-from mesh_hsm.mesh.wire import Json
+from mesh_hsm.curves import Point, curve
+from mesh_hsm.errors import FormatError, InvalidPointError, UnsupportedError, VerificationError
+from mesh_hsm.mesh.wire import Json, Members, to_text
+from mesh_hsm.provider import Use
+from mesh_hsm.udf import fingerprint, matches, udf_of
+
+CONFIRMED_CHARACTERS: Final = 28
+"""140 bits: the form that ``device init`` shows. Shorter forms can be searched for (udf §1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +28,62 @@ class KeyData:
     @property
     def udf(self) -> str:
         """The key's UDF at 140 bits, as people see it."""
-        raise NotImplementedError
+        return udf_of(self.public)
 
     def to_json(self) -> dict[str, Json]:
-        """``{"Udf":…,"PublicParameters":{"PublicKeyECDH":{"crv":…,"Public":…}}}``."""
-        raise NotImplementedError
+        """``{"Udf":…,"PublicParameters":{"PublicKeyECDH":{"crv":…,"Public":…}}}``.
+
+        ``Public`` is base64url of the full form: NIST 04 || x || y, X25519 33 octets, X448 57.
+        """
+        key = {"crv": self.public.curve.name, "Public": to_text(self.public.encode())}
+        return {"Udf": self.udf, "PublicParameters": {"PublicKeyECDH": key}}
 
     @classmethod
-    def from_json(cls, value: Json, where: str) -> KeyData:
-        """Read a key. ``FormatError``, ``InvalidPointError``; ``VerificationError`` if its ``Udf``
-        is not that of the key.
+    def from_json(cls, value: Json, where: str, use: Use) -> KeyData:
+        """Read a key that must be able to do ``use``.
+
+        Raises ``FormatError``, ``InvalidPointError``, ``UnsupportedError`` for an unknown curve,
+        and ``VerificationError`` if its ``Udf`` is not that of the key.
         """
-        raise NotImplementedError
+        members = Members.of(value, where)
+        inner = members.inner("PublicParameters").inner("PublicKeyECDH")
+        octets = inner.octets("Public")
+        public = curve(inner.text("crv")).decode(octets)
+        if public.encode() != octets:
+            raise FormatError(f"{where} is not in the full uncompressed form")
+        check_use(public, use, where)
+        key = cls(public)
+        if members.text("Udf") != key.udf:
+            raise VerificationError(f"the Udf of {where} is not that of its key")
+        return key
+
+
+def read_key(members: Members, name: str, use: Use) -> Point:
+    """A member that is a key."""
+    return KeyData.from_json(members.any(name), name, use).public
+
+
+def read_keys(members: Members, name: str, use: Use) -> tuple[Point, ...]:
+    """A member that is a list of keys; one key without a list is read too (schema §3.2)."""
+    value = members.any(name)
+    listed = value if isinstance(value, list) else [value]
+    return tuple(KeyData.from_json(one, name, use).public for one in listed)
+
+
+def check_use(public: Point, use: Use, where: str) -> None:
+    """Refuse a curve that cannot do ``use``, and points outside the prime-order subgroup."""
+    cannot = "montgomery" if use is Use.SIGN else "edwards"
+    if public.curve.family == cannot:
+        raise UnsupportedError(f"{where} cannot be a key on {public.curve.name}")
+    if public.is_neutral or not public.in_prime_subgroup:
+        raise InvalidPointError(f"{where} is neutral or outside the prime-order subgroup")
+
+
+def check_distinct(keys: Iterable[Point], where: str) -> None:
+    """Refuse one key in two roles (a key with two uses is refused)."""
+    listed = list(keys)
+    if len(set(listed)) != len(listed):
+        raise FormatError(f"{where} has one key in two roles")
 
 
 def confirm(text: str, public: Point) -> None:
@@ -40,4 +92,14 @@ def confirm(text: str, public: Point) -> None:
     Case, dashes and spaces do not matter. Raises ``VerificationError``; ``FormatError`` for text
     too short to prove anything.
     """
-    raise NotImplementedError
+    typed = "".join(text.split()).replace("-", "")
+    if len(typed) < CONFIRMED_CHARACTERS:
+        raise FormatError(
+            f"a UDF is confirmed by all its {CONFIRMED_CHARACTERS} characters",
+            hint="compare it with the other device's screen, in full",
+        )
+    if not matches(fingerprint(public).udf(440), typed):
+        raise VerificationError(
+            f"the confirmed UDF is not {udf_of(public)}",
+            hint="the file may come from another device: compare with that device's own screen",
+        )

@@ -1,18 +1,54 @@
 """A Mesh object together with the envelope whose signatures vouch for it.
 
-Open this file to see how objects are signed and read back, and what is checked on every read.
+Open this file to see how objects are signed and read back, and what is checked on every read: the
+signatures (hsm-1 §3), exactly one signer, and that ``MessageType`` and ``EnvelopeId`` fit the
+payload (schema §1).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from datetime import datetime
+from hashlib import sha512
+from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
+
+from mesh_hsm import dare
+from mesh_hsm.curves import Point
+from mesh_hsm.dare import ContentMeta, Signer
+from mesh_hsm.errors import FormatError, VerificationError
+from mesh_hsm.mesh.wire import Json, Members, decode, encode, parse, to_time
+from mesh_hsm.udf import fingerprint
 
 Envelope = list[Any]
 """A DARE envelope in text form: the JSON array ``[header, payload, trailer]``."""
 
+CONTENT_TYPE: Final = "application/mmm/object"
+
+
+class MeshObject(Protocol):
+    """What every signed object can do: name itself, be written, be read."""
+
+    TAG: ClassVar[str]
+
+    @property
+    def envelope_id(self) -> str:
+        """The ``EnvelopeId`` of its envelope: the UDF of whom it is about."""
+        ...
+
+    def members(self) -> dict[str, Json]:
+        """Its members on the wire."""
+        ...
+
+    @classmethod
+    def read(cls, members: Members) -> Self:
+        """The object again. Raises ``FormatError`` and ``VerificationError``."""
+        ...
+
+
 T = TypeVar("T")
+O = TypeVar("O", bound=MeshObject)  # noqa: E741  O for object, beside T
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +56,97 @@ class Signed(Generic[T]):
     """``value`` was read from ``envelope`` after its signatures were verified.
 
     ``digest`` is SHA-512 of the payload octets, by which other objects refer to this one.
+    ``signer`` verified; so did ``countersigners``, which were added to it later.
     """
 
     value: T
     envelope: Envelope
     digest: bytes
+    signer: Point
+    countersigners: tuple[Point, ...] = ()
 
     @property
     def text(self) -> bytes:
         """The envelope as a file's content."""
         return json.dumps(self.envelope, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def seal_object(
+    value: MeshObject,
+    signer: Signer,
+    now: datetime,
+    *,
+    recipients: Sequence[dare.Recipient | dare.DoubleRecipient] = (),
+) -> Envelope:
+    """Write an object, encrypted if it has recipients, and signed."""
+    meta = ContentMeta(cty=CONTENT_TYPE, message_type=value.TAG, created=to_time(now))
+    return dare.seal(
+        encode(value.TAG, value.members()),
+        recipients=recipients,
+        signers=[signer],
+        meta=meta,
+        envelope_id=value.envelope_id,
+    )
+
+
+def sign_object(value: O, signer: Signer, now: datetime) -> Signed[O]:
+    """Write and sign an object, and read it back: nothing leaves that we would not accept."""
+    return open_object(seal_object(value, signer, now), type(value), [signer.public])
+
+
+def open_object(
+    envelope: Envelope | bytes,
+    kind: type[O],
+    signers: Iterable[Point],
+    *,
+    keys: Sequence[dare.Decryptor | dare.DoubleDecryptor] = (),
+    countersigners: Iterable[Point] = (),
+) -> Signed[O]:
+    """Verify and read an object that one of ``signers`` must have signed, and nobody else.
+
+    ``keys`` open an encrypted one. Of ``countersigners`` those whose signature is there are
+    reported. Raises ``VerificationError``, ``FormatError``, ``DecryptionError``.
+    """
+    envelope = as_envelope(envelope)
+    allowed = {fingerprint(public).octets: public for public in signers}
+    others = {fingerprint(public).octets: public for public in countersigners}
+    opened = dare.unseal(envelope, keys=keys, trusted=others | allowed)
+    report = opened.report
+    if report.form != dare.HSM1.name or not report.authenticated:
+        raise VerificationError(f"this {kind.TAG} is not signed in the form of hsm-1")
+    verified = [
+        one.fingerprint
+        for one in report.signers
+        if one.status is dare.SignatureStatus.VERIFIED and one.fingerprint in allowed
+    ]
+    if len(report.signers) != 1 or len(verified) != 1 or verified[0] is None:
+        raise VerificationError(f"this {kind.TAG} is not signed by whom it has to be")
+    value = kind.read(decode(opened.payload, kind.TAG))
+    if report.meta.message_type != kind.TAG or report.meta.cty != CONTENT_TYPE:
+        raise VerificationError(f"the envelope does not say that it holds a {kind.TAG}")
+    if report.envelope_id != value.envelope_id:
+        raise VerificationError(f"the EnvelopeId is not that of the {kind.TAG} in it")
+    counter = tuple(
+        others[one.fingerprint]
+        for one in report.countersigners
+        if one.status is dare.SignatureStatus.VERIFIED and one.fingerprint in others
+    )
+    digest = sha512(opened.payload).digest()
+    return Signed(value, envelope, digest, allowed[verified[0]], counter)
+
+
+def open_claimed(
+    envelope: Envelope | bytes, kind: type[O], signers: Callable[[O], Iterable[Point]]
+) -> Signed[O]:
+    """Verify an object by keys that it names itself: that makes it consistent, not trusted."""
+    envelope = as_envelope(envelope)
+    claimed = kind.read(decode(dare.peek_payload(envelope), kind.TAG))
+    return open_object(envelope, kind, signers(claimed))
+
+
+def as_envelope(envelope: Envelope | bytes) -> Envelope:
+    """The JSON array, from a file's content if need be. Raises ``FormatError``."""
+    value = parse(envelope, "the envelope") if isinstance(envelope, bytes) else envelope
+    if not isinstance(value, list):
+        raise FormatError("not a DARE envelope in text form")
+    return value

@@ -80,7 +80,7 @@ class Members:
     """The members of one object, read by name and kind. Every reader raises ``FormatError``."""
 
     def __init__(self, values: dict[str, Json], where: str) -> None:
-        self._values = values
+        self.values = values
         self._where = where
 
     @classmethod
@@ -91,18 +91,18 @@ class Members:
         return cls(value, where)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._values
+        return name in self.values
 
     def any(self, name: str) -> Json:
         """A member of any kind."""
-        if name not in self._values:
+        if name not in self.values:
             raise FormatError(f"{self._where} lacks {name}")
-        return self._values[name]
+        return self.values[name]
 
-    def text(self, name: str) -> str:
-        """A member that is text, and not empty."""
+    def text(self, name: str, *, empty: bool = False) -> str:
+        """A member that is text, and not empty unless that is allowed."""
         value = self.any(name)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not (value or empty):
             raise FormatError(f"{self._where}.{name} is not text")
         return value
 
