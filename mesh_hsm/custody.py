@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from mesh_hsm.errors import FormatError
+
 
 class CustodyClass(StrEnum):
     """What has to happen for the private key to leave. hsm-1 §4; strongest first."""
@@ -77,11 +79,14 @@ class CustodyStatement:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The documented JSON form; members that say nothing are left out."""
+        """The documented JSON form; members that say nothing are left out.
+
+        ``known_by`` always stands there, since an empty list says something: nobody else.
+        """
         return {
             name: value
             for name, value in asdict(self).items()
-            if value not in (None, (), False) or name in ("custody", "hardware")
+            if value not in (None, (), False) or name in ("custody", "hardware", "known_by")
         }
 
 
@@ -90,7 +95,8 @@ class CompositeCustody:
     """What a key made of shares is worth, and why (hsm-1 §4).
 
     ``theft`` is the class of the share that a thief still has to take; ``loss`` that of the share
-    most easily lost. ``threshold`` t of ``len(shares)`` are needed.
+    most easily lost. ``threshold`` t of ``len(shares)`` are needed to use the key. ``proved`` only
+    where proof of contribution and countersignature have been verified (hsm-1 §5).
     """
 
     shares: tuple[CustodyStatement, ...]
@@ -101,7 +107,12 @@ class CompositeCustody:
 
     @classmethod
     def additive(cls, shares: tuple[CustodyStatement, ...], threshold: int) -> CompositeCustody:
-        """A sum: the strongest among its t weakest shares; all of them for n-of-n."""
+        """A sum: the strongest among its t weakest shares; all of them for n-of-n.
+
+        Raises ``FormatError`` unless 1 <= threshold <= number of shares.
+        """
+        if not 1 <= threshold <= len(shares):
+            raise FormatError("a threshold lies between 1 and the number of shares")
         weakest_first = sorted(shares, key=lambda s: s.custody.weakness, reverse=True)
         theft = weakest_first[threshold - 1].custody
         return cls(shares, threshold, theft, _most_fragile(shares))
@@ -123,5 +134,15 @@ class CompositeCustody:
 
 
 def _most_fragile(shares: tuple[CustodyStatement, ...]) -> CustodyClass:
-    """What cannot be copied is lost most easily: the strongest class is the most fragile."""
-    return min((share.custody for share in shares), key=lambda custody: custody.weakness)
+    """What cannot be copied is lost most easily; of ``unknown`` nobody can say that it can."""
+    return min((share.custody for share in shares), key=_FRAGILE_FIRST.index)
+
+
+_FRAGILE_FIRST = (
+    CustodyClass.GENERATED,
+    CustodyClass.IMPORTED,
+    CustodyClass.SEALED,
+    CustodyClass.UNKNOWN,
+    CustodyClass.SOFTWARE,
+    CustodyClass.EXPORTABLE,
+)

@@ -1,0 +1,28 @@
+"""Threshold algebra: what the shares of a key, wherever they live, are worth together.
+
+``CompositeKey`` decrypts and authenticates with a sum of shares, ``DerivedKey`` signs with a factor
+beside a device's key, ``prove`` and ``verify_proof`` show that a device's key is inside.
+"""
+
+from mesh_hsm.threshold.additive import combine
+from mesh_hsm.threshold.composite import MAX_SHARES, CompositeKey
+from mesh_hsm.threshold.derived import DerivedKey, derive_public
+from mesh_hsm.threshold.possession import prove_possession, verify_possession
+from mesh_hsm.threshold.proof import prove, verify_proof
+from mesh_hsm.threshold.recovery import recover_blinded, recover_plain
+from mesh_hsm.threshold.scalar_share import ScalarShare
+
+__all__ = [
+    "MAX_SHARES",
+    "CompositeKey",
+    "DerivedKey",
+    "ScalarShare",
+    "combine",
+    "derive_public",
+    "prove",
+    "prove_possession",
+    "recover_blinded",
+    "recover_plain",
+    "verify_possession",
+    "verify_proof",
+]

@@ -1,0 +1,55 @@
+"""Sums of public contributions (threshold §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh_hsm.curves import CURVES, ED448, P256, P384, X448, X25519, Curve, Point
+from mesh_hsm.errors import FormatError, InvalidPointError
+from mesh_hsm.threshold import combine
+
+
+@given(
+    st.sampled_from(list(CURVES.values())),
+    st.lists(st.integers(1, 2**64), min_size=1, max_size=4, unique=True),
+)
+def test_the_sum_of_publics_is_the_public_of_the_sum(curve: Curve, scalars: list[int]) -> None:
+    contributions = [curve.base.multiply(x) for x in scalars]
+    assert combine(contributions) == curve.base.multiply(sum(scalars))
+
+
+def test_one_contribution_is_itself() -> None:
+    assert combine([P384.base]) == P384.base
+
+
+def test_a_key_added_to_itself_is_doubled() -> None:
+    # The published Ed25519 and Ed448 examples do this (threshold §3).
+    assert combine([ED448.base, ED448.base]) == ED448.base.multiply(2)
+
+
+G = P256.base
+REFUSED: dict[str, Callable[[], list[Point]]] = {
+    "x_i = 0": lambda: [G, P256.neutral],
+    "a neutral sum": lambda: [G, -G],
+    "a neutral sum of three": lambda: [G, G, G.multiply(-2)],
+    "Z equal to an input": lambda: [G, G.multiply(5), G.multiply(-5)],
+    "another curve": lambda: [G, P384.base],
+    "X25519 beside X448": lambda: [X25519.base, X448.base],
+    "a contribution of order two": lambda: [X25519.base, X25519.point(0, 0)],
+    "a contribution with torsion": lambda: [X448.base, X448.base + X448.point(0, 0)],
+}
+
+
+@pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
+def test_refused_sums(make: Callable[[], list[Point]]) -> None:
+    with pytest.raises(InvalidPointError):
+        combine(make())
+
+
+def test_no_contribution_at_all() -> None:
+    with pytest.raises(FormatError, match="at least one share"):
+        combine([])
