@@ -1,0 +1,1 @@
+"""One module per noun. Each is imported when its noun is named, and not before."""

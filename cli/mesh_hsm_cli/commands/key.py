@@ -1,0 +1,148 @@
+"""``mesh-hsm key``: keys on your devices, and who holds them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mesh_hsm.errors import ConflictError, FormatError
+from mesh_hsm.uri import Uri
+from mesh_hsm_cli import terminal
+from mesh_hsm_cli.custody_view import statement_lines
+from mesh_hsm_cli.find import all_keys, find_key
+from mesh_hsm_cli.lazy import noun, verb
+from mesh_hsm_cli.output import fields, table
+from mesh_hsm_cli.records import used_keys
+from mesh_hsm_cli.secret_options import secret_options
+from mesh_hsm_cli.session import Session
+
+if TYPE_CHECKING:
+    from mesh_hsm.provider import DeviceKey
+
+command = noun("Keys on your devices, and who holds them.")
+
+
+@verb(command, "list", example="mesh-hsm key list")
+@click.pass_obj
+def list_keys(session: Session) -> None:
+    """List every key on every token that answers."""
+    with all_keys(session) as keys:
+        found = [describe(key) for _, key in keys]
+    rows = [
+        [k["label"], k["use"], k["algorithm"], k["custody"]["custody"], k["udf"], k["uri"]]
+        for k in found
+    ]
+    session.output.result(
+        {"keys": found},
+        table(["LABEL", "USE", "ALGORITHM", "CUSTODY", "UDF", "URI"], rows, "there are no keys"),
+    )
+
+
+@verb(command, "show", example="mesh-hsm key show laptop-encrypt")
+@click.argument("key", metavar="KEY")
+@click.pass_obj
+def show(session: Session, key: str) -> None:
+    """Show one key and its custody. KEY is a URI, the beginning of a UDF, or a label."""
+    with find_key(session, key) as (_, found):
+        shown = describe(found)
+    session.output.result({"key": shown}, lines(shown))
+
+
+@verb(
+    command,
+    "generate",
+    example="mesh-hsm key generate --token tpm2: --use encrypt --algorithm P-384 --label archive",
+)
+@click.option("--token", required=True, help="The token's URI, as token list shows it.")
+@click.option("--use", required=True, type=click.Choice(["sign", "encrypt", "authenticate"]))
+@click.option("--algorithm", help="Curve, such as P-384. Default: the token's strongest.")
+@click.option("--label", required=True, help="The key's name, unique on its token.")
+@click.option("--no-pin", is_flag=True, help="Whoever has the device may use the key.")
+@click.option("--pcrs", default="", help="PCRs that must not change, such as 0,7.")
+@click.option("--persistent", is_flag=True, help="Keep the key inside the device, without a blob.")
+@secret_options("pin", "passphrase")
+@click.pass_obj
+def generate(
+    session: Session,
+    token: str,
+    use: str,
+    algorithm: str | None,
+    label: str,
+    no_pin: bool,
+    pcrs: str,
+    persistent: bool,
+) -> None:
+    """Make a key inside a device."""
+    from mesh_hsm.provider import KeySpec, Use
+    from mesh_hsm_cli.choices import choose_algorithm, pin_policy
+
+    with session.state.writing(), session.open(Uri.parse(token)) as opened:
+        made = opened.generate(
+            KeySpec(
+                algorithm=choose_algorithm(opened, Use(use), algorithm),
+                use=Use(use),
+                label=label,
+                pin=pin_policy(opened, no_pin=no_pin),
+                pcrs=parse_pcrs(pcrs),
+                persistent=persistent,
+            )
+        )
+        shown = describe(made)
+    session.output.result({"key": shown}, lines(shown))
+
+
+@verb(command, "delete", example="mesh-hsm key delete archive --yes")
+@click.argument("key", metavar="KEY")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="Delete even a key that your Mesh or device needs.")
+@secret_options("pin", "passphrase")
+@click.pass_obj
+def delete(session: Session, key: str, yes: bool, force: bool) -> None:
+    """Delete a key as far as its device can. Copies of key files cannot be recalled."""
+    with session.state.writing(), find_key(session, key) as (token, found):
+        shown = describe(found)
+        purpose = used_keys(session.state).get(str(found.uri))
+        if purpose and not force:
+            raise ConflictError(
+                f"{found.label} is {purpose}: without it that is lost",
+                hint="--force deletes it all the same",
+                uri=str(found.uri),
+            )
+        question = f"Delete {found.label} ({shown['udf']}) from {token.info.label} for good?"
+        if not (yes or terminal.confirm(question)):
+            raise ConflictError("nothing was deleted", hint="--yes answers the question")
+        token.delete(found.uri)
+    session.output.result({"deleted": shown}, [f"deleted {shown['uri']}"])
+
+
+def describe(key: DeviceKey) -> dict[str, Any]:
+    """The JSON form of a key."""
+    from mesh_hsm.udf import udf_of
+
+    return {
+        "uri": str(key.uri),
+        "label": key.label,
+        "use": key.use,
+        "algorithm": key.public.curve.name,
+        "udf": udf_of(key.public),
+        "custody": key.custody().to_json(),
+    }
+
+
+def lines(shown: dict[str, Any]) -> list[str]:
+    """A key for people."""
+    names = ("label", "use", "algorithm", "udf", "uri")
+    head = fields([(name if name != "udf" else "UDF", str(shown[name])) for name in names])
+    return head + statement_lines(shown["custody"])
+
+
+def parse_pcrs(text: str) -> tuple[int, ...]:
+    """``0,7`` as indices, sorted. Raises ``FormatError``."""
+    try:
+        indices = sorted({int(part) for part in text.split(",") if part.strip()})
+    except ValueError as error:
+        raise FormatError("PCRs are numbers separated by commas, such as 0,7") from error
+    if any(not 0 <= index <= 23 for index in indices):
+        raise FormatError("PCRs are numbered 0 to 23")
+    return tuple(indices)

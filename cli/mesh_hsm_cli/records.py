@@ -1,0 +1,162 @@
+"""What this machine remembers of its Mesh and of itself: one JSON file for each, replaced whole.
+
+Open this file for the members of ``device/record.json``, ``mesh/record.json`` and
+``mesh/devices/<UDF>.json``. None holds a secret in the clear: blobs are sealed by the token. What
+is read is checked for its shape here and for its truth (signatures, pins) where it is used.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
+
+from mesh_hsm.errors import FormatError
+from mesh_hsm.files import ensure_private_dir, read_limited, write_atomic
+from mesh_hsm_cli.state import State
+
+LIMIT = 4 << 20
+
+Envelope = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    FORMAT: ClassVar[str]
+
+    def save(self, path: Path) -> None:
+        """Replace the file as a whole."""
+        ensure_private_dir(path.parent)
+        write_atomic(path, self.to_octets(), 0o600)
+
+    def to_octets(self) -> bytes:
+        """The file's content."""
+        return json.dumps({"format": self.FORMAT} | asdict(self), indent=1).encode() + b"\n"
+
+    @classmethod
+    def load(cls, path: Path) -> Self | None:
+        """Read a record; None if there is none. Raises ``FormatError``, ``StorageError``."""
+        if not path.exists():
+            return None
+        damaged = FormatError(
+            f"{path} is damaged", hint="restore it from a copy of the state folder"
+        )
+        try:
+            value = json.loads(read_limited(path, LIMIT))
+        except (ValueError, RecursionError) as error:
+            raise damaged from error
+        hints = get_type_hints(cls)
+        names = [field.name for field in fields(cls)]
+        if not isinstance(value, dict) or value.pop("format", None) != cls.FORMAT:
+            raise damaged
+        if sorted(value) != sorted(names):
+            raise damaged
+        if not all(_fits(value[name], hints[name]) for name in names):
+            raise damaged
+        return cls(**value)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, UnionType):
+        return any(_fits(value, one) for one in get_args(hint))
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+    return isinstance(value, get_origin(hint) or hint)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord(_Record):
+    """This machine as a device: ``connection`` and what follows are None until it is activated.
+
+    ``keys`` maps profile, encryption, signature and authentication to key URIs. ``once`` and
+    ``seed`` are blobs sealed by the token, in base64.
+    """
+
+    FORMAT: ClassVar[str] = "mesh-hsm/1 device record"
+
+    name: str
+    udf: str
+    token: str
+    keys: dict[str, str]
+    request: Envelope
+    once: str | None
+    connection: Envelope | None = None
+    master: Envelope | None = None
+    pins: Envelope | None = None
+    seed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeshRecord(_Record):
+    """The administrator's Mesh. ``backup`` is where the backup was first written, if there is one.
+
+    ``master`` and ``administrator`` are key URIs.
+    """
+
+    FORMAT: ClassVar[str] = "mesh-hsm/1 mesh record"
+
+    name: str
+    udf: str
+    master: str
+    administrator: str
+    profile: Envelope
+    backup: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FiledDevice(_Record):
+    """A device that the administrator vouched for; ``connection`` is None until it came back."""
+
+    FORMAT: ClassVar[str] = "mesh-hsm/1 filed device"
+
+    label: str
+    udf: str
+    request: Envelope
+    issued: Envelope
+    connection: Envelope | None = None
+
+
+def device_path(state: State) -> Path:
+    """Where this machine's own record is."""
+    return state.home / "device" / "record.json"
+
+
+def mesh_path(state: State) -> Path:
+    """Where the administrator's record is."""
+    return state.home / "mesh" / "record.json"
+
+
+def filed_path(state: State, udf: str) -> Path:
+    """Where a device that was vouched for is filed."""
+    return state.home / "mesh" / "devices" / f"{udf}.json"
+
+
+def load_device(state: State) -> DeviceRecord | None:
+    """This machine as a device, if it is one."""
+    return DeviceRecord.load(device_path(state))
+
+
+def load_mesh(state: State) -> MeshRecord | None:
+    """The Mesh administered here, if there is one."""
+    return MeshRecord.load(mesh_path(state))
+
+
+def filed_devices(state: State) -> list[FiledDevice]:
+    """Every device filed here, by label."""
+    found = (FiledDevice.load(path) for path in (state.home / "mesh" / "devices").glob("*.json"))
+    return sorted((one for one in found if one), key=lambda one: (one.label, one.udf))
+
+
+def used_keys(state: State) -> dict[str, str]:
+    """Keys that something here depends on, by URI, and what that is."""
+    used: dict[str, str] = {}
+    if mesh := load_mesh(state):
+        used |= {
+            mesh.master: f"the master key of {mesh.name}",
+            mesh.administrator: f"the administrator key of {mesh.name}",
+        }
+    if device := load_device(state):
+        used |= {uri: f"the {use} key of {device.name}" for use, uri in device.keys.items()}
+    return used

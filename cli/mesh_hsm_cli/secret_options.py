@@ -1,0 +1,182 @@
+"""Where a command's PINs and passphrases come from: the terminal, a descriptor, a named variable.
+
+Open this file to see every door through which a secret enters. None is an argument: argument
+lists are readable by every process of the machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import click
+
+from mesh_hsm.errors import SecretRequiredError
+from mesh_hsm.secret_source import SecretKind, SecretRequest
+from mesh_hsm_cli import terminal
+
+F = TypeVar("F", bound=Callable[..., Any])
+MAX_OCTETS = 1024
+
+# Which options answer which question, best first. Options that a command does not offer count
+# for nothing, and where it offers --new-…, only that answers for a new secret.
+ANSWERS: dict[SecretKind, tuple[str, ...]] = {
+    SecretKind.PIN: ("pin",),
+    SecretKind.NEW_PIN: ("new-pin", "pin"),
+    SecretKind.PASSPHRASE: ("store-passphrase", "passphrase"),
+    SecretKind.NEW_PASSPHRASE: ("new-passphrase", "store-passphrase", "passphrase"),
+    SecretKind.BACKUP_PASSPHRASE: ("passphrase",),
+    SecretKind.NEW_BACKUP_PASSPHRASE: ("passphrase",),
+    SecretKind.OWNER_AUTH: ("owner-auth",),
+}
+SPEAKS_OF = {
+    "pin": "the device keys' PIN",
+    "new-pin": "the new PIN",
+    "passphrase": "the passphrase",
+    "new-passphrase": "the new passphrase",
+    "store-passphrase": "the software key store's passphrase",
+    "owner-auth": "the TPM's owner password",
+}
+_NEW = {SecretKind.NEW_PIN, SecretKind.NEW_PASSPHRASE, SecretKind.NEW_BACKUP_PASSPHRASE}
+_SHARED = {SecretKind.PIN, SecretKind.NEW_PIN}  # one PIN serves all keys of one command
+
+
+class _Source(Protocol):
+    def read(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Descriptor:
+    number: int
+
+    def read(self) -> bytes:
+        """One line, or all there is; no octet beyond the line's end is taken."""
+        octets = bytearray()
+        try:
+            while len(octets) <= MAX_OCTETS:
+                octet = os.read(self.number, 1)
+                if octet in (b"", b"\n"):
+                    return bytes(octets)
+                octets += octet
+        except OSError as error:
+            raise SecretRequiredError(
+                f"file descriptor {self.number} cannot be read", hint="as in: --pin-fd 3 3<FILE"
+            ) from error
+        raise SecretRequiredError(f"a secret has at most {MAX_OCTETS} octets")
+
+
+@dataclass(frozen=True, slots=True)
+class _Variable:
+    name: str
+
+    def read(self) -> bytes:
+        return os.environb.get(self.name.encode(), b"")
+
+
+@dataclass(slots=True, repr=False)
+class CommandSecrets:
+    """The ``SecretSource`` of one run of one command. Each question is put once and remembered."""
+
+    say: Callable[[str], None]
+    offered: set[str] = field(default_factory=set)
+    sources: dict[str, _Source] = field(default_factory=dict)
+    last_try: bool = False
+    remembered: dict[object, bytes] = field(default_factory=dict)
+
+    def secret(self, request: SecretRequest) -> bytes:
+        """The answer. What tries are left is said first."""
+        left = request.attempts_remaining
+        if left is not None:
+            self.say(f"{request.subject}: {left} {'try' if left == 1 else 'tries'} left")
+        key = request.kind if request.kind in _SHARED else (request.kind, request.subject)
+        if key not in self.remembered:
+            self.remembered[key] = self._find(request)
+        return self.remembered[key]
+
+    def _find(self, request: SecretRequest) -> bytes:
+        names = [name for name in ANSWERS[request.kind] if name in self.offered]
+        if names and names[0].startswith("new-"):
+            names = names[:1]
+        for name in names:
+            if name in self.sources:
+                if octets := self.sources[name].read():
+                    return octets
+                raise SecretRequiredError(f"the {request.kind} of {request.subject} is empty")
+        prompt = f"{request.kind} of {request.subject}"
+        if terminal.present():
+            ask = terminal.ask_new if request.kind in _NEW else terminal.ask_hidden
+            if octets := ask(prompt[0].upper() + prompt[1:]):
+                return octets
+            raise SecretRequiredError(f"no {prompt} was given")
+        options = " or ".join(f"--{name}-fd" for name in names)
+        raise SecretRequiredError(
+            f"the {prompt} is needed and there is no terminal to ask on",
+            hint=f"name a source with {options}" if options else "run it on a terminal",
+        )
+
+    def consents_to_last_try(self, request: SecretRequest) -> bool:
+        """What ``--use-last-try`` said, else the answer of a person; no by default."""
+        return self.last_try or terminal.confirm(
+            f"One try is left for {request.subject}; if it is wrong, the device locks. Use it?"
+        )
+
+
+def secret_options(*names: str) -> Callable[[F], F]:
+    """Give a command ``--NAME-fd`` and ``--NAME-env`` for each name, and ``--use-last-try``."""
+
+    def decorate(command: F) -> F:
+        for name in reversed(names):
+            what = SPEAKS_OF[name]
+            command = click.option(
+                f"--{name}-env",
+                metavar="NAME",
+                expose_value=False,
+                callback=_from_variable,
+                help=f"Environment variable that holds {what}.",
+            )(command)
+            command = click.option(
+                f"--{name}-fd",
+                metavar="N",
+                type=click.IntRange(min=0),
+                expose_value=False,
+                is_eager=True,
+                callback=_from_descriptor,
+                help=f"File descriptor from which {what} is read (one line).",
+            )(command)
+        if "pin" in names:
+            command = click.option(
+                "--use-last-try",
+                is_flag=True,
+                expose_value=False,
+                callback=_allow_last_try,
+                help="Spend even the last try before the device locks.",
+            )(command)
+        return command
+
+    return decorate
+
+
+def _from_descriptor(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    secrets: CommandSecrets = ctx.obj.secrets
+    name = str(param.name).removesuffix("_fd").replace("_", "-")
+    secrets.offered.add(name)
+    if value is None:
+        return
+    if _Descriptor(value) in secrets.sources.values():
+        raise click.UsageError(f"descriptor {value} can give one secret, not two")
+    secrets.sources[name] = _Descriptor(value)
+
+
+def _from_variable(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    name = str(param.name).removesuffix("_env").replace("_", "-")
+    if value is None:
+        return
+    if name in ctx.obj.secrets.sources:
+        raise click.UsageError(f"--{name}-fd and --{name}-env exclude each other")
+    ctx.obj.secrets.sources[name] = _Variable(value)
+
+
+def _allow_last_try(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.obj.secrets.last_try = value

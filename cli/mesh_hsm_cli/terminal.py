@@ -1,0 +1,46 @@
+"""Questions to the person at the terminal, whatever stdin and stdout are redirected to.
+
+Open this file to change how something is asked. Without a terminal every question fails closed.
+"""
+
+from __future__ import annotations
+
+import os
+from getpass import getpass
+
+from mesh_hsm.errors import SecretRequiredError
+
+
+def present() -> bool:
+    """True if somebody can be asked."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def ask_hidden(prompt: str) -> bytes:
+    """A secret, typed without echo."""
+    return getpass(f"{prompt}: ").encode()
+
+
+def ask_new(prompt: str) -> bytes:
+    """A secret, typed twice."""
+    first = ask_hidden(prompt)
+    if ask_hidden(f"{prompt}, again") != first:
+        raise SecretRequiredError("the two entries differ", hint="run the command again")
+    return first
+
+
+def ask_line(prompt: str) -> str:
+    """A line, echoed; empty at the end of input."""
+    with open("/dev/tty", "w", encoding="utf-8") as screen:
+        screen.write(f"{prompt}: ")
+    with open("/dev/tty", encoding="utf-8") as keyboard:
+        return keyboard.readline().strip()
+
+
+def confirm(question: str) -> bool:
+    """True for an explicit yes; False by default and without a terminal."""
+    return present() and ask_line(f"{question} [y/N]").lower() in ("y", "yes")
