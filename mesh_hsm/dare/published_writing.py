@@ -1,0 +1,184 @@
+"""Write the newest published form, for peers that know no other (``--interop``; dare §2).
+
+Open this file to see what leaves us in that form: A256CBC, a key wrap with empty info, signatures
+of the SHA-2-512 payload digest by Ed448, or Ed25519 with an empty context, each with its witness.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Any, BinaryIO, Final, Protocol, runtime_checkable
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap
+from cryptography.hazmat.primitives.padding import PKCS7
+
+from mesh_hsm.curves import ED448, ED25519, Point, verify_ed25519ctx, verify_prehashed
+from mesh_hsm.dare.container import Writer
+from mesh_hsm.dare.model import (
+    PUBLISHED,
+    ContentMeta,
+    DoubleRecipient,
+    Recipient,
+    Report,
+    SignatureReport,
+    SignatureStatus,
+    Signer,
+)
+from mesh_hsm.dare.payload import blocks_of
+from mesh_hsm.dare.published_agreement import Ephemeral
+from mesh_hsm.dare.published_header import content_meta_json, tagged_key
+from mesh_hsm.dare.published_keys import SEED_SIZE, kek, payload_keys, seed_kid, witness
+from mesh_hsm.dare.stream import copy
+from mesh_hsm.dare.strict_json import b64url, compact
+from mesh_hsm.errors import DeviceError, UnsupportedError
+from mesh_hsm.udf import fingerprint, udf_of
+
+_SALT_SIZE: Final = 16
+_BLOCK: Final = 16
+
+
+@runtime_checkable
+class SignsEd25519ctx(Protocol):
+    """An Ed25519 ``Signer`` that can also sign with an empty context, which few libraries do."""
+
+    def sign_ed25519ctx(self, message: bytes) -> bytes:
+        """Ed25519ctx, RFC 8032 §5.1, over the message, context empty."""
+        ...
+
+
+def encode(
+    source: BinaryIO,
+    sink: BinaryIO,
+    *,
+    recipients: Sequence[Recipient | DoubleRecipient],
+    signers: Sequence[Signer],
+    meta: ContentMeta,
+    envelope_id: str | None,
+    armor: bool,
+    size: int | None,
+) -> Report:
+    """Encrypt and sign ``source`` to ``sink`` in bounded memory.
+
+    Recipients have X448, X25519, Ed448 or Ed25519 keys, signers Ed448 or Ed25519 ones; anything
+    else raises ``UnsupportedError`` before a single octet is written. ``size`` is that of
+    ``source`` if known. Raises what the signers raise.
+    """
+    for recipient in recipients:
+        _check_recipient(recipient)
+    for signer in signers:
+        _check_signer(signer)
+    seed, salt = secrets.token_bytes(SEED_SIZE), secrets.token_bytes(_SALT_SIZE)
+    entries = [_recipient(one.public, seed) for one in recipients if isinstance(one, Recipient)]
+    header: dict[str, Any] = {}
+    if envelope_id is not None:
+        header["EnvelopeId"] = envelope_id
+    if entries:
+        header["enc"] = PUBLISHED.enc
+    if signers:
+        header["dig"] = PUBLISHED.alg
+    if entries:
+        header |= {"kid": seed_kid(seed), "Salt": b64url(salt), "recipients": entries}
+    if said := content_meta_json(meta):
+        header["ContentMetaData"] = b64url(compact(said))
+    if entries and size is not None:
+        size += _BLOCK - size % _BLOCK
+    writer = Writer(sink, header, armor=armor, size=size)
+    digest = _write_payload(source, writer, payload_keys(seed, salt) if entries else None)
+    trailer: dict[str, Any] = {}
+    if signers:
+        signatures = [_signature(one, digest) for one in signers]
+        if entries:
+            for entry, octets in signatures:
+                entry["witness"] = b64url(witness(seed, salt, octets))
+        trailer["signatures"] = [entry for entry, _ in signatures]
+        trailer["PayloadDigest"] = b64url(digest)
+    writer.finish(trailer)
+    return Report(
+        form="published" if entries or signers else "plain",
+        enc=PUBLISHED.enc if entries else "none",
+        armored=armor,
+        envelope_id=envelope_id,
+        meta=meta,
+        recipients=tuple(entry["kid"] for entry in entries),
+        signers=tuple(_signer_report(one.public) for one in signers),
+    )
+
+
+def _check_recipient(recipient: Recipient | DoubleRecipient) -> None:
+    if isinstance(recipient, DoubleRecipient):
+        raise UnsupportedError("the published form cannot require two keys of one recipient")
+    if recipient.public.curve.family == "weierstrass":
+        raise _no_nist_keys(recipient.public)
+    recipient.public.check_foreign()
+
+
+def _check_signer(signer: Signer) -> None:
+    group = signer.public.curve
+    if group.family == "weierstrass":
+        raise _no_nist_keys(signer.public)
+    if group.family == "montgomery":
+        raise UnsupportedError(f"{group.name} does not sign")
+    if group is ED25519 and not isinstance(signer, SignsEd25519ctx):
+        raise UnsupportedError(
+            "published Ed25519 signatures have an empty context, which this key cannot sign with",
+            hint="sign with an Ed448 key, or leave out --interop",
+        )
+
+
+def _no_nist_keys(public: Point) -> UnsupportedError:
+    return UnsupportedError(
+        f"the published form has no {public.curve.name} keys",
+        hint="leave out --interop: the default form has them",
+    )
+
+
+def _recipient(public: Point, seed: bytes) -> dict[str, Any]:
+    ephemeral = Ephemeral(public.curve)
+    wrapped = aes_key_wrap(kek(ephemeral.agree(public)), seed)
+    return {
+        "kid": udf_of(public),
+        "epk": tagged_key(public.curve.name, b64url(ephemeral.octets())),
+        "wmk": b64url(wrapped),
+    }
+
+
+def _write_payload(source: BinaryIO, writer: Writer, keys: tuple[bytes, bytes] | None) -> bytes:
+    """Write the payload, encrypted if there are keys; the digest of what was written."""
+    if keys is None:
+        return copy(source, writer)
+    hashed = hashlib.sha512()
+    encryptor = Cipher(AES256(keys[0]), CBC(keys[1])).encryptor()
+    padder = PKCS7(8 * _BLOCK).padder()
+    for block in blocks_of(source):
+        octets = encryptor.update(padder.update(block))
+        hashed.update(octets)
+        writer.write(octets)
+    octets = encryptor.update(padder.finalize()) + encryptor.finalize()
+    hashed.update(octets)
+    writer.write(octets)
+    return hashed.digest()
+
+
+def _signature(signer: Signer, digest: bytes) -> tuple[dict[str, Any], bytes]:
+    public = signer.public
+    if public.curve is ED448:
+        octets = signer.sign(digest)
+        verifies = verify_prehashed(public, digest, octets)
+    else:
+        assert isinstance(signer, SignsEd25519ctx)  # noqa: S101  _check_signer has seen to it
+        octets = signer.sign_ed25519ctx(digest)
+        verifies = verify_ed25519ctx(public, digest, octets)
+    if not verifies:
+        raise DeviceError("the signer's signature does not verify")
+    entry = {"alg": PUBLISHED.alg, "kid": udf_of(public), "signature": b64url(octets)}
+    return entry, octets
+
+
+def _signer_report(public: Point) -> SignatureReport:
+    status = SignatureStatus.HEADER_NOT_COVERED
+    return SignatureReport(udf_of(public), status, fingerprint(public).octets)
