@@ -6,10 +6,12 @@ Open this file to see what a connection is bound to, and when its composite keys
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from mesh_hsm.curves import Point
 from mesh_hsm.errors import CannotVerifyError, VerificationError
 from mesh_hsm.mesh.connection import ConnectionDevice, open_connection
 from mesh_hsm.mesh.profile_device import ProfileDevice
@@ -43,14 +45,16 @@ def verify_connection(
     master: Signed[ProfileMaster],
     device: Signed[ProfileDevice],
     now: datetime,
+    removed: Iterable[Point] = (),
 ) -> VerifiedConnection:
     """Verify a connection under a trusted ProfileMaster, for a given device.
 
     A missing proof or countersignature gives ``Composite.CLAIMED``; one that is wrong raises
     ``VerificationError``. ``CannotVerifyError``: the connection needs a newer ProfileMaster.
+    ``removed``: see ``open_connection``.
     """
     profile = device.value.profile_signature
-    connection = open_connection(envelope, master.value, profile)
+    connection = open_connection(envelope, master.value, countersigner=profile, removed=removed)
     check_bound(connection.value, master, device, now)
     proofs = [check_proof(connection.value, device, use) for use in Use]
     proved = all(proofs) and connection.countersigners == (profile,)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from hashlib import sha512
 from typing import ClassVar, Self
 
+from mesh_hsm.dare.strict_json import b64url
 from mesh_hsm.mesh.contribution import check_seed
-from mesh_hsm.mesh.wire import Json, Members, to_text
+from mesh_hsm.mesh.wire import Json, Members
 from mesh_hsm.udf import parse_seed, present_seed
 
 
@@ -44,8 +45,8 @@ class ActivationDevice:
             "ActivationKey": present_seed(self.seed),
             "AuthorityUdf": self.authority_udf,
             "SubjectUdf": self.subject_udf,
-            "RequestDigest": to_text(self.request_digest),
-            "ConnectionDigest": to_text(self.connection_digest),
+            "RequestDigest": b64url(self.request_digest),
+            "ConnectionDigest": b64url(self.connection_digest),
         }
 
     @classmethod

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha512
 from typing import ClassVar, Self
 
-from mesh_hsm import udf
+from mesh_hsm import dare, udf
 from mesh_hsm.curves import Point
+from mesh_hsm.dare.strict_json import b64url
 from mesh_hsm.errors import FormatError
 from mesh_hsm.mesh.keydata import KeyData, check_distinct, read_key
 from mesh_hsm.mesh.profile_master import ProfileMaster
-from mesh_hsm.mesh.signed import Envelope, Signed, open_object
-from mesh_hsm.mesh.wire import Json, Members, to_text, to_time
+from mesh_hsm.mesh.signed import Envelope, Signed, as_envelope, open_object
+from mesh_hsm.mesh.wire import Json, Members, to_time
 from mesh_hsm.provider import Use
 
 NAMES = {Use.ENCRYPT: "Encryption", Use.SIGN: "Signature", Use.AUTHENTICATE: "Authentication"}
@@ -31,7 +33,7 @@ class CombinedKey:
 
     def to_json(self) -> dict[str, Json]:
         """A ``KeyData`` with the member ``Proof``."""
-        proof = {} if self.proof is None else {"Proof": to_text(self.proof)}
+        proof = {} if self.proof is None else {"Proof": b64url(self.proof)}
         return KeyData(self.public).to_json() | proof
 
 
@@ -84,8 +86,8 @@ class ConnectionDevice:
             "SubjectUdf": self.subject_udf,
             "Serial": self.serial,
             "ProfileMasterVersion": self.profile_master_version,
-            "ProfileDeviceDigest": to_text(self.profile_device_digest),
-            "CustodyDigest": to_text(self.custody_digest),
+            "ProfileDeviceDigest": b64url(self.profile_device_digest),
+            "CustodyDigest": b64url(self.custody_digest),
             "Created": to_time(self.created),
             "NotOnOrAfter": to_time(self.not_on_or_after),
             **{name: self.combined(use).to_json() for use, name in NAMES.items()},
@@ -111,16 +113,24 @@ class ConnectionDevice:
 
 
 def open_connection(
-    envelope: Envelope | bytes, master: ProfileMaster, countersigner: Point | None = None
+    envelope: Envelope | bytes,
+    master: ProfileMaster,
+    *,
+    countersigner: Point | None = None,
+    removed: Iterable[Point] = (),
 ) -> Signed[ConnectionDevice]:
     """Verify that an administrator whom ``master`` lists signed it. Nothing else yet.
 
-    ``countersigner`` is reported in ``Signed.countersigners`` if its signature is there.
+    ``removed`` are administrators of earlier versions: a connection signed by one of them stands
+    only if ``master`` lists its digest among the surviving (hsm-1 §7). ``countersigner`` is
+    reported in ``Signed.countersigners`` if its signature is there.
     """
+    envelope = as_envelope(envelope)
+    survives = sha512(dare.peek_payload(envelope)).digest() in master.surviving_connections
     return open_object(
         envelope,
         ConnectionDevice,
-        master.administrator_signature,
+        [*master.administrator_signature, *(removed if survives else ())],
         countersigners=() if countersigner is None else (countersigner,),
     )
 

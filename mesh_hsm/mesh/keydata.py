@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh_hsm.curves import Point, curve
+from mesh_hsm.dare.strict_json import b64url
 from mesh_hsm.errors import FormatError, InvalidPointError, UnsupportedError, VerificationError
-from mesh_hsm.mesh.wire import Json, Members, to_text
+from mesh_hsm.mesh.wire import Json, Members
 from mesh_hsm.provider import Use
 from mesh_hsm.udf import fingerprint, matches, udf_of
 
@@ -35,7 +36,7 @@ class KeyData:
 
         ``Public`` is base64url of the full form: NIST 04 || x || y, X25519 33 octets, X448 57.
         """
-        key = {"crv": self.public.curve.name, "Public": to_text(self.public.encode())}
+        key = {"crv": self.public.curve.name, "Public": b64url(self.public.encode())}
         return {"Udf": self.udf, "PublicParameters": {"PublicKeyECDH": key}}
 
     @classmethod

@@ -12,11 +12,12 @@ from hashlib import sha512
 from typing import ClassVar, Self
 
 from mesh_hsm.curves import Point
+from mesh_hsm.dare.strict_json import b64url
 from mesh_hsm.errors import VerificationError
 from mesh_hsm.mesh.profile_device import ProfileDevice
 from mesh_hsm.mesh.profile_master import ProfileMaster
 from mesh_hsm.mesh.signed import Envelope, Signed, open_object
-from mesh_hsm.mesh.wire import Json, Members, to_text
+from mesh_hsm.mesh.wire import Json, Members
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class Pins:
             "MasterUdf": self.master_udf,
             "MasterVersion": self.master_version,
             "SrkName": self.srk_name,
-            "ProfileMasterDigest": to_text(self.profile_master_digest),
-            "ProfileDeviceDigest": to_text(self.profile_device_digest),
+            "ProfileMasterDigest": b64url(self.profile_master_digest),
+            "ProfileDeviceDigest": b64url(self.profile_device_digest),
             "Counter": self.counter,
         }
 

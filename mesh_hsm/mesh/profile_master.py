@@ -13,10 +13,11 @@ from typing import ClassVar, Self
 
 from mesh_hsm.curves import Point
 from mesh_hsm.dare import Signer
+from mesh_hsm.dare.strict_json import b64url, un_b64url
 from mesh_hsm.errors import FormatError, VerificationError
 from mesh_hsm.mesh.keydata import KeyData, check_distinct, check_use, read_key, read_keys
 from mesh_hsm.mesh.signed import Envelope, Signed, open_claimed, sign_object
-from mesh_hsm.mesh.wire import Json, Members, from_text, to_text
+from mesh_hsm.mesh.wire import Json, Members
 from mesh_hsm.provider import Use
 from mesh_hsm.udf import udf_of
 
@@ -70,8 +71,8 @@ class ProfileMaster:
             "AdministratorSignature": [KeyData(k).to_json() for k in self.administrator_signature],
             "EscrowEncryption": [KeyData(k).to_json() for k in self.escrow_encryption],
             "Version": self.version,
-            "PreviousDigest": to_text(self.previous_digest),
-            "SurvivingConnections": [to_text(digest) for digest in self.surviving_connections],
+            "PreviousDigest": b64url(self.previous_digest),
+            "SurvivingConnections": [b64url(digest) for digest in self.surviving_connections],
         }
 
     @classmethod
@@ -123,7 +124,4 @@ def open_profile_master(envelope: Envelope | bytes) -> Signed[ProfileMaster]:
 
 
 def _digest(value: Json) -> bytes:
-    octets = from_text(value, "SurvivingConnections")
-    if len(octets) != sha512().digest_size:
-        raise FormatError("a digest in SurvivingConnections has not 64 octets")
-    return octets
+    return un_b64url(value, "a digest in SurvivingConnections", sha512().digest_size)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha512
-from json import dumps
 from typing import ClassVar, Self
 
 from mesh_hsm import udf
 from mesh_hsm.curves import Point
+from mesh_hsm.dare.strict_json import b64url, compact, parse_object
 from mesh_hsm.errors import FormatError
 from mesh_hsm.mesh.device_keys import BaseKeys
 from mesh_hsm.mesh.keydata import KeyData, check_distinct, read_key
 from mesh_hsm.mesh.profile_device import ProfileDevice, open_profile_device
 from mesh_hsm.mesh.signed import Envelope, Signed, open_claimed, sign_object
-from mesh_hsm.mesh.wire import Json, Members, parse, to_text, to_time
+from mesh_hsm.mesh.wire import Json, Members, to_time
 from mesh_hsm.provider import Use
 
 CUSTODY_NAMES = ("ProfileSignature", "Encryption", "Signature", "Authentication")
@@ -57,7 +57,7 @@ class ConnectionRequest:
     @property
     def custody(self) -> dict[str, dict[str, Json]]:
         """The statements, parsed: what the device claims of itself."""
-        members = Members.of(parse(self.custody_octets, "CustodyStatements"), "CustodyStatements")
+        members = Members(parse_object(self.custody_octets), "CustodyStatements")
         return {name: members.inner(name).values for name in members.values}
 
     @property
@@ -69,7 +69,7 @@ class ConnectionRequest:
         """All members; ``CustodyStatements`` is base64url of JSON."""
         return {
             "EnvelopedProfileDevice": self.device.envelope,
-            "CustodyStatements": to_text(self.custody_octets),
+            "CustodyStatements": b64url(self.custody_octets),
             "Attestation": list(self.attestation),
             "Nonce": self.nonce,
             "OneTime": KeyData(self.one_time).to_json(),
@@ -102,7 +102,7 @@ def create_request(keys: BaseKeys, one_time: Point, *, now: datetime) -> Signed[
     }
     request = ConnectionRequest(
         device=device,
-        custody_octets=dumps(statements, separators=(",", ":")).encode("ascii"),
+        custody_octets=compact(statements),
         nonce=udf.nonce(),
         one_time=one_time,
         attestation=(),

@@ -7,7 +7,6 @@ payload (schema §1).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,14 +16,16 @@ from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 from mesh_hsm import dare
 from mesh_hsm.curves import Point
 from mesh_hsm.dare import ContentMeta, Signer
-from mesh_hsm.errors import FormatError, VerificationError
-from mesh_hsm.mesh.wire import Json, Members, decode, encode, parse, to_time
+from mesh_hsm.dare.strict_json import compact, parse
+from mesh_hsm.errors import CannotVerifyError, FormatError, VerificationError
+from mesh_hsm.mesh.wire import Json, Members, decode, encode, to_time
 from mesh_hsm.udf import fingerprint
 
 Envelope = list[Any]
 """A DARE envelope in text form: the JSON array ``[header, payload, trailer]``."""
 
 CONTENT_TYPE: Final = "application/mmm/object"
+ENVELOPE_LIMIT: Final = 1 << 21  # twice the largest payload
 
 
 class MeshObject(Protocol):
@@ -68,7 +69,7 @@ class Signed(Generic[T]):
     @property
     def text(self) -> bytes:
         """The envelope as a file's content."""
-        return json.dumps(self.envelope, separators=(",", ":")).encode("ascii") + b"\n"
+        return compact(self.envelope) + b"\n"
 
 
 def seal_object(
@@ -110,7 +111,10 @@ def open_object(
     envelope = as_envelope(envelope)
     allowed = {fingerprint(public).octets: public for public in signers}
     others = {fingerprint(public).octets: public for public in countersigners}
-    opened = dare.unseal(envelope, keys=keys, trusted=others | allowed)
+    try:
+        opened = dare.unseal(envelope, keys=keys, trusted=others | allowed)
+    except CannotVerifyError as error:  # we know who may sign, so an unknown key is a wrong one
+        raise _wrong_signer(kind) from error
     report = opened.report
     if report.form != dare.HSM1.name or not report.authenticated:
         raise VerificationError(f"this {kind.TAG} is not signed in the form of hsm-1")
@@ -120,7 +124,7 @@ def open_object(
         if one.status is dare.SignatureStatus.VERIFIED and one.fingerprint in allowed
     ]
     if len(report.signers) != 1 or len(verified) != 1 or verified[0] is None:
-        raise VerificationError(f"this {kind.TAG} is not signed by whom it has to be")
+        raise _wrong_signer(kind)
     value = kind.read(decode(opened.payload, kind.TAG))
     if report.meta.message_type != kind.TAG or report.meta.cty != CONTENT_TYPE:
         raise VerificationError(f"the envelope does not say that it holds a {kind.TAG}")
@@ -146,7 +150,11 @@ def open_claimed(
 
 def as_envelope(envelope: Envelope | bytes) -> Envelope:
     """The JSON array, from a file's content if need be. Raises ``FormatError``."""
-    value = parse(envelope, "the envelope") if isinstance(envelope, bytes) else envelope
+    value = parse(envelope, ENVELOPE_LIMIT) if isinstance(envelope, bytes) else envelope
     if not isinstance(value, list):
         raise FormatError("not a DARE envelope in text form")
     return value
+
+
+def _wrong_signer(kind: type[MeshObject]) -> VerificationError:
+    return VerificationError(f"this {kind.TAG} is not signed by whom it has to be")
