@@ -21,6 +21,7 @@ _HINTS = {
     errno.ENOSPC: "free some space and run it again",
     errno.EDQUOT: "free some space and run it again",
     errno.EFBIG: "the file system or a limit of this process (ulimit -f) refuses so large a file",
+    errno.ENOENT: "make its folder first",
     errno.EACCES: "check the permissions of the folder",
     errno.EPERM: "check the permissions of the folder",
     errno.EROFS: "the file system is mounted read-only",
@@ -31,24 +32,26 @@ _HINTS = {
 def atomic_output(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A binary file that appears at ``path`` only when the block ends without an exception.
 
-    Written beside the target, flushed to the disk, then renamed over it; a target that is a
-    symbolic link is replaced, not followed. ``mode`` is exact, whatever the umask. After any
-    exception nothing is left and an old file is whole. Raises ``StorageError``.
+    Written beside the target, flushed to the disk, then renamed over it. ``mode`` is exact,
+    whatever the umask. After any exception nothing is left and an old file is whole. Raises
+    ``StorageError``, also for a target that is there and no regular file: a device, a folder, a
+    symbolic link.
     """
     with storage_errors("write", path):
-        descriptor, name = mkstemp(prefix=f".{path.name[:64]}.", suffix=".tmp", dir=path.parent)
+        _refuse_irregular(path)
+        descriptor, temporary = mkstemp(prefix=".mesh-hsm-", suffix=".tmp", dir=path.parent)
     try:
-        with storage_errors("write", path), os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
-            yield file
-            file.flush()
-            os.fsync(descriptor)
         with storage_errors("write", path):
-            os.replace(name, path)
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(descriptor, mode)
+                yield file
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, path)
             _sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):
-            os.unlink(name)
+            os.unlink(temporary)
         raise
 
 
@@ -64,8 +67,18 @@ def read_limited(path: Path, limit: int) -> bytes:
     Raises ``NotFoundError``, ``FormatError`` for a larger file or something that is no file,
     ``StorageError``. Never blocks on a named pipe.
     """
-    with storage_errors("read", path), os.fdopen(_open_regular(path), "rb") as file:
-        data = file.read(limit + 1)
+    with storage_errors("read", path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise NotFoundError(f"{path} is not there") from error
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise FormatError(f"{path} is not a regular file")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(limit + 1)
+        finally:
+            os.close(descriptor)
     if len(data) > limit:
         raise FormatError(f"{path} is larger than {limit} octets")
     return data
@@ -76,7 +89,7 @@ def ensure_private_dir(path: Path) -> None:
 
     Raises ``StorageError`` for a symbolic link, something else than a folder, or another owner.
     """
-    with storage_errors("make", path):
+    with storage_errors("open", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             path.mkdir(mode=0o700)
@@ -100,29 +113,29 @@ def storage_errors(verb: str, path: Path) -> Iterator[None]:
     """Turn an ``OSError`` into the one-line ``StorageError`` that says what could not be done."""
     try:
         yield
-    except FileNotFoundError as error:
-        if verb == "read":
-            raise NotFoundError(f"{path} is not there") from error
-        raise StorageError(
-            f"cannot {verb} {path}: its folder is not there", hint=f"mkdir -p {path.parent}"
-        ) from error
+    except BrokenPipeError:
+        raise  # never a regular file's: whoever reads the caller's other output has gone
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        code = error.errno or 0
         raise StorageError(
-            f"cannot {verb} {path}: {reason}", hint=_HINTS.get(error.errno or 0)
+            f"cannot {verb} {path}: {os.strerror(code)}", hint=_HINTS.get(code)
         ) from error
 
 
-def _open_regular(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FormatError(f"{path} is not a file")
-    return descriptor
+def _refuse_irregular(path: Path) -> None:
+    # A rename over /dev/null or /dev/stdout would replace the device itself.
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise StorageError(
+                f"{path} is there and is not a regular file", hint="name a new file as the output"
+            )
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return  # a folder that we may write and not read: the file is whole, its name unsynced
     try:
         os.fsync(descriptor)
     finally:

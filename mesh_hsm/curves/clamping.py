@@ -48,10 +48,9 @@ def clamp(curve: Curve, y: int) -> ClampedScalar:
     for sigma in (1, -1):
         t = sigma * y % n
         c = t + (-t * pow(n, -1, h) % h) * n
-        while not is_clamped(curve, c) and c < 2 << _top_bit(curve):
-            c += h * n
-        if is_clamped(curve, c):
-            return ClampedScalar(curve, sigma, c)
+        for candidate in (c, c + h * n):
+            if is_clamped(curve, candidate):
+                return ClampedScalar(curve, sigma, candidate)
     raise FormatError(f"this {curve.name} scalar has no clamped form", hint="draw another share")
 
 

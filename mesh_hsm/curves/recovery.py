@@ -8,7 +8,7 @@ from mesh_hsm.errors import InvalidPointError, UnsupportedError, VerificationErr
 
 
 def recover(X: Point, x1: XOnly, x3: XOnly) -> Point:
-    """XS in full, from the device's answers x1 to S and x3 to S + T, where X = xT is known.
+    """The point xS from the answers x1 = x(xS) and x3 = x(x(S + T)), where X = xT is known.
 
     T is G and X the device's public key, unless the caller chose another T with known xT. Takes no
     square root (threshold §6(b)). S + T must not be neutral or of small order, so that x1 = x(X)
@@ -34,7 +34,7 @@ def recover(X: Point, x1: XOnly, x3: XOnly) -> Point:
             point = curve.point(x1.x, y1)
         except InvalidPointError as error:
             raise VerificationError("the device's two answers do not fit together") from error
-    # The check y1² = f(x1) passed; this one also finds x1 = x(X) and values beyond the field.
+    # Beyond y1² = f(x1), which made the point: covers x1 = x(X) and an x3 beyond the field.
     total = point + X
     if total.is_neutral or total.x != x3.x:
         raise VerificationError("the device's two answers do not fit its public key")

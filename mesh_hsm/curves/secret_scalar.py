@@ -34,19 +34,15 @@ class SecretScalar:
     curves, whose scalars no library of ours multiplies.
     """
 
-    __slots__ = ("_key", "_public", "curve", "value")
-
-    curve: Curve
-    value: int
-    """SECRET: the raw scalar, for arithmetic mod n and for nothing else."""
+    __slots__ = ("_curve", "_key", "_public", "_value")
 
     def __init__(self, curve: Curve, value: int) -> None:
         if curve.family == "edwards":
             raise UnsupportedError(f"{curve.name} scalars are not multiplied here")
         if not 0 < value < curve.order:
             raise FormatError(f"a {curve.name} secret scalar is in [1, n)")
-        self.curve = curve
-        self.value = value
+        self._curve = curve
+        self._value = value
         self._key: ec.EllipticCurvePrivateKey | ClampedScalar = (
             ec.derive_private_key(value, NIST[curve]) if curve in NIST else clamp(curve, value)
         )
@@ -56,6 +52,16 @@ class SecretScalar:
     def random(cls, curve: Curve) -> SecretScalar:
         """Uniform in [1, n), from the operating system."""
         return cls(curve, 1 + secrets.randbelow(curve.order - 1))
+
+    @property
+    def curve(self) -> Curve:
+        """The curve whose points it multiplies."""
+        return self._curve
+
+    @property
+    def value(self) -> int:
+        """SECRET: the raw scalar k, for arithmetic mod n and for nothing else."""
+        return self._value
 
     def public(self) -> Point:
         """The signed point kG; on Montgomery curves, two library calls the first time."""
@@ -68,9 +74,10 @@ class SecretScalar:
         return self._public
 
     def x_of(self, S: Point) -> XOnly:
-        """x(kS), in one library call. Raises ``InvalidPointError`` for a point of small order.
+        """The coordinate x(kS), in one library call.
 
-        On Montgomery curves S is multiplied by a k that kills torsion (threshold §6.1).
+        On Montgomery curves by a multiplier that equals ±k mod n and kills torsion (threshold §6.1,
+        §10). Raises ``InvalidPointError`` for a point of small order or another curve.
         """
         if S.curve is not self.curve:
             raise InvalidPointError(f"the point is not on {self.curve.name}")
@@ -81,7 +88,7 @@ class SecretScalar:
         return XOnly.decode(self.curve, self._key.exchange(ec.ECDH(), peer))
 
     def times(self, S: Point) -> Point:
-        """KS in full, in two library calls: x(kS) and x(k(S + G)), joined by ``recover``.
+        """The point kS in full, in two library calls: x(kS) and x(k(S + G)), joined by ``recover``.
 
         Raises ``InvalidPointError`` for a point of small order, ``VerificationError`` for a fault.
         """

@@ -35,7 +35,8 @@ def verify_prehashed(public: Point, octets: bytes, signature: bytes) -> bool:
 
     NIST: ``octets`` is the digest, ``signature`` r || s, each big-endian at field width, high s
     allowed. Edwards: pure RFC 8032 over the message ``octets``. Raises ``FormatError`` for a digest
-    of another length, ``UnsupportedError`` on Montgomery curves.
+    of another length, ``InvalidPointError`` for a small-order key, ``UnsupportedError`` on
+    Montgomery curves.
     """
     public.check_foreign()
     curve = public.curve
@@ -72,7 +73,8 @@ def verify_ed25519ctx(
 
     Other than RFC 8032's, an empty context is allowed, as in the published form. By public
     arithmetic, cofactorless; R is compared as octets, so it is canonical. Raises ``FormatError``
-    for a context above 255 octets, ``UnsupportedError`` for another curve.
+    for a context above 255 octets, ``InvalidPointError`` for a small-order key,
+    ``UnsupportedError`` for another curve.
     """
     if public.curve is not ED25519:
         raise UnsupportedError("Ed25519ctx is of Ed25519 only")
