@@ -5,6 +5,16 @@ Start here. ``encode`` and ``decode`` stream files of any size in bounded memory
 request, the newest published form (``PUBLISHED``); both are read.
 """
 
+from mesh_hsm.dare.envelope import (
+    countersign,
+    decode,
+    encode,
+    inspect,
+    peek_payload,
+    seal,
+    unseal,
+    verify,
+)
 from mesh_hsm.dare.model import (
     HSM1,
     PUBLISHED,
@@ -20,6 +30,7 @@ from mesh_hsm.dare.model import (
     SignatureStatus,
     Signer,
 )
+from mesh_hsm.dare.published_keys import PresharedKey
 
 __all__ = [
     "HSM1",
@@ -30,9 +41,18 @@ __all__ = [
     "DoubleDecryptor",
     "DoubleRecipient",
     "Opened",
+    "PresharedKey",
     "Recipient",
     "Report",
     "SignatureReport",
     "SignatureStatus",
     "Signer",
+    "countersign",
+    "decode",
+    "encode",
+    "inspect",
+    "peek_payload",
+    "seal",
+    "unseal",
+    "verify",
 ]
