@@ -17,15 +17,29 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
 from mesh_hsm.curves import Point
-from mesh_hsm.dare.model import Report, SignatureReport, SignatureStatus
+from mesh_hsm.dare.model import (
+    ContentMeta,
+    DoubleRecipient,
+    Recipient,
+    Report,
+    SignatureReport,
+    SignatureStatus,
+    Signer,
+)
 from mesh_hsm.dare.payload import Payload, write_all
 from mesh_hsm.dare.published_header import ENC, PublishedHeader, SignatureEntry, parse
-from mesh_hsm.dare.published_keys import check_witness, find_signer, payload_keys, unwrap
-from mesh_hsm.dare.published_writing import encode
+from mesh_hsm.dare.published_keys import (
+    PresharedKey,
+    check_witness,
+    find_signer,
+    payload_keys,
+    unwrap,
+)
+from mesh_hsm.dare.published_writing import write
 from mesh_hsm.errors import CannotVerifyError, DecryptionError, VerificationError
 from mesh_hsm.udf import fingerprint, udf_of
 
-__all__ = ["decode", "encode", "inspect", "is_published", "verify"]
+__all__ = ["PresharedKey", "decode", "encode", "inspect", "is_published", "verify"]
 
 _BLOCK: Final = 16
 # Altered members that a reader with the right keys finds; every other member may say anything.
@@ -70,7 +84,7 @@ def verify(
     signers = _check_signatures(read, _scan(payload).digest, trusted)
     if not _vouched(signers):
         raise CannotVerifyError(
-            "no signature by a key that is trusted here",
+            _UNKNOWN,
             hint="name the signer's key, if you have it from a source that you trust",
         )
     warnings = [_NO_WITNESS] if read.encrypted else []
@@ -91,25 +105,27 @@ def decode(
     """Check all that can be checked, then write the content to ``sink``.
 
     The order: header, digest and signatures, seed, witnesses, padding, and only then the first
-    octet of plaintext. ``keys`` are ``Decryptor`` or ``PresharedKey``. An encrypted payload that no
-    trusted key has signed is refused unless ``allow_unauthenticated``.
+    octet of plaintext. ``keys`` are ``Decryptor`` or ``PresharedKey``. What is encrypted or signed
+    is refused without a signature by a trusted key, unless ``allow_unauthenticated``; what is
+    neither is released, and reported as such.
 
-    Raises as ``verify`` (but unknown signers of clear payloads are only reported), and
-    ``DecryptionError``, the same for every way in which an envelope does not open.
+    Raises as ``verify``, and ``DecryptionError``, the same for every way in which an envelope does
+    not open.
     """
     read = parse(header, trailer)
     scan = _scan(payload)
     signers = _check_signatures(read, scan.digest, trusted)
+    claims = read.encrypted or bool(signers)
+    if claims and not _vouched(signers) and not allow_unauthenticated:
+        raise CannotVerifyError(
+            f"{_UNKNOWN}; {ENC} is not authenticated" if read.encrypted else _UNKNOWN,
+            hint="trust the signer's key, or allow unauthenticated content by name",
+        )
     if not read.encrypted:
         for block in payload.blocks():
             write_all(sink, block)
         warnings = [_UNKNOWN] if signers and not _vouched(signers) else []
         return _report(read, armored, signers=signers, warnings=warnings)
-    if not _vouched(signers) and not allow_unauthenticated:
-        raise CannotVerifyError(
-            f"{ENC} is not authenticated and no trusted key has signed this envelope",
-            hint="trust the signer's key, or allow unauthenticated content by name",
-        )
     found = unwrap(read.recipients, keys)
     if found is None:
         raise _does_not_open()
@@ -121,6 +137,32 @@ def decode(
     for octets in _decrypted(payload, key, iv, size):
         write_all(sink, octets)
     return _report(read, armored, signers=signers, opened_by=opened_by)
+
+
+def encode(
+    source: BinaryIO,
+    sink: BinaryIO,
+    *,
+    recipients: Sequence[Recipient | DoubleRecipient],
+    signers: Sequence[Signer],
+    meta: ContentMeta,
+    envelope_id: str | None,
+    armor: bool,
+    size: int | None,
+) -> Report:
+    """Write the newest published form (``--interop``). Arguments and errors as ``write``."""
+    header, trailer = write(
+        source,
+        sink,
+        recipients=recipients,
+        signers=signers,
+        meta=meta,
+        envelope_id=envelope_id,
+        armor=armor,
+        size=size,
+    )
+    signed = tuple(_signed_by(key) for key in dict.fromkeys(one.public for one in signers))
+    return _report(parse(header, trailer), armor, signers=signed)
 
 
 class _Scan(NamedTuple):
@@ -152,6 +194,10 @@ def _signature_report(
     key = find_signer(entry, digest, trusted)
     if key is None:
         return SignatureReport(entry.kid, SignatureStatus.UNKNOWN_KEY)
+    return _signed_by(key)
+
+
+def _signed_by(key: Point) -> SignatureReport:
     status = SignatureStatus.HEADER_NOT_COVERED
     return SignatureReport(udf_of(key), status, fingerprint(key).octets)
 

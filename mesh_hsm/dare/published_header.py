@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mesh_hsm.curves import CURVES, X448, X25519, Point
-from mesh_hsm.dare import jsonb
 from mesh_hsm.dare.jsonb import binary
 from mesh_hsm.dare.model import ContentMeta
+from mesh_hsm.dare.protected import read_meta
+from mesh_hsm.dare.strict_json import b64url
 from mesh_hsm.errors import FormatError, UnsupportedError
 
 ENC: Final = "A256CBC"
@@ -23,19 +24,15 @@ DIGESTS: Final = ("S512", "SHA2")  # the same digest by its newer and its older 
 MAX_ENTRIES: Final = 256
 MAX_SALT: Final = 1024
 
+_TRAILER: Final = frozenset(
+    {"signatures", "SignedData", "PayloadDigest", "ChainDigest", "TreeDigest"}
+)
 _ALIASES: Final = {
     "annotations": "Annotations",  # before dare-11
     "SequenceInfo": "ContainerInfo",  # up to dare-09
     "EnvelopeId": "EnvelopeID",  # schema-06
 }
 _OLDER: Final = {older: newer for newer, older in _ALIASES.items()}
-_META: Final = {
-    "cty": "cty",
-    "Filename": "filename",
-    "Created": "created",
-    "UniqueId": "unique_id",
-    "MessageType": "message_type",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +113,6 @@ def parse(header: Mapping[str, Any], trailer: Mapping[str, Any]) -> PublishedHea
     )
 
 
-def content_meta_json(meta: ContentMeta) -> dict[str, Any]:
-    """ContentMeta by its wire names; what is None is left out."""
-    named = {wire: getattr(meta, name) for wire, name in _META.items()}
-    return {wire: value for wire, value in named.items() if value is not None} | dict(meta.other)
-
-
 def tagged_key(crv: str, octets: str) -> dict[str, Any]:
     """A public key as envelopes carry it; ``octets`` are base64url."""
     return {"PublicKeyECDH": {"crv": crv, "Public": octets}}
@@ -129,6 +120,8 @@ def tagged_key(crv: str, octets: str) -> dict[str, Any]:
 
 def _merged(header: Mapping[str, Any], trailer: Mapping[str, Any]) -> dict[str, Any]:
     """Every member under its newest name; none may stand twice (dare §2)."""
+    if not trailer.keys() <= _TRAILER:
+        raise FormatError("a trailer member that belongs in the header, or nowhere")
     both: dict[str, Any] = {}
     for name, value in (*header.items(), *trailer.items()):
         newest = _OLDER.get(name, name)
@@ -187,9 +180,5 @@ def _text(entry: Mapping[str, Any], name: str) -> str | None:
 def _meta(both: Mapping[str, Any]) -> ContentMeta:
     if "ContentMetaData" not in both:
         return ContentMeta()
-    meta = jsonb.loads(binary(both["ContentMetaData"]))
-    if not isinstance(meta, dict):
-        raise FormatError("ContentMetaData is an object")
-    known = {name: _text(meta, wire) for wire, name in _META.items()}
-    other = {wire: value for wire, value in meta.items() if wire not in _META}
-    return ContentMeta(**known, other=other)
+    # Some break the text into lines; what it says is then read as strictly as our own.
+    return read_meta(b64url(binary(both["ContentMetaData"])))

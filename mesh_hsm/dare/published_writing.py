@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from typing import Any, BinaryIO, Final, Protocol, runtime_checkable
+from typing import BinaryIO, Final, Protocol, runtime_checkable
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
@@ -23,20 +23,19 @@ from mesh_hsm.dare.model import (
     PUBLISHED,
     ContentMeta,
     DoubleRecipient,
+    JsonObject,
     Recipient,
-    Report,
-    SignatureReport,
-    SignatureStatus,
     Signer,
 )
 from mesh_hsm.dare.payload import blocks_of
+from mesh_hsm.dare.protected import meta_text
 from mesh_hsm.dare.published_agreement import Ephemeral
-from mesh_hsm.dare.published_header import content_meta_json, tagged_key
+from mesh_hsm.dare.published_header import MAX_ENTRIES, tagged_key
 from mesh_hsm.dare.published_keys import SEED_SIZE, kek, payload_keys, seed_kid, witness
 from mesh_hsm.dare.stream import copy
-from mesh_hsm.dare.strict_json import b64url, compact
+from mesh_hsm.dare.strict_json import b64url
 from mesh_hsm.errors import DeviceError, UnsupportedError
-from mesh_hsm.udf import fingerprint, udf_of
+from mesh_hsm.udf import udf_of
 
 _SALT_SIZE: Final = 16
 _BLOCK: Final = 16
@@ -51,7 +50,7 @@ class SignsEd25519ctx(Protocol):
         ...
 
 
-def encode(
+def write(
     source: BinaryIO,
     sink: BinaryIO,
     *,
@@ -61,60 +60,55 @@ def encode(
     envelope_id: str | None,
     armor: bool,
     size: int | None,
-) -> Report:
-    """Encrypt and sign ``source`` to ``sink`` in bounded memory.
+) -> tuple[JsonObject, JsonObject]:
+    """Encrypt and sign ``source`` to ``sink`` in bounded memory; the header and trailer written.
 
     Recipients have X448, X25519, Ed448 or Ed25519 keys, signers Ed448 or Ed25519 ones; anything
     else raises ``UnsupportedError`` before a single octet is written. ``size`` is that of
     ``source`` if known. Raises what the signers raise.
     """
-    for recipient in recipients:
-        _check_recipient(recipient)
-    for signer in signers:
+    publics = list(dict.fromkeys(_recipient_key(one) for one in recipients))
+    by_key = {one.public: one for one in signers}
+    for signer in by_key.values():
         _check_signer(signer)
+    if max(len(publics), len(by_key)) > MAX_ENTRIES:
+        raise UnsupportedError(f"a published envelope has at most {MAX_ENTRIES} recipients")
     seed, salt = secrets.token_bytes(SEED_SIZE), secrets.token_bytes(_SALT_SIZE)
-    entries = [_recipient(one.public, seed) for one in recipients if isinstance(one, Recipient)]
-    header: dict[str, Any] = {}
+    entries = [_recipient(public, seed) for public in publics]
+    header: JsonObject = {}
     if envelope_id is not None:
         header["EnvelopeId"] = envelope_id
     if entries:
         header["enc"] = PUBLISHED.enc
-    if signers:
+    if by_key:
         header["dig"] = PUBLISHED.alg
     if entries:
         header |= {"kid": seed_kid(seed), "Salt": b64url(salt), "recipients": entries}
-    if said := content_meta_json(meta):
-        header["ContentMetaData"] = b64url(compact(said))
+    if meta != ContentMeta():
+        header["ContentMetaData"] = meta_text(meta)
     if entries and size is not None:
         size += _BLOCK - size % _BLOCK
     writer = Writer(sink, header, armor=armor, size=size)
     digest = _write_payload(source, writer, payload_keys(seed, salt) if entries else None)
-    trailer: dict[str, Any] = {}
-    if signers:
-        signatures = [_signature(one, digest) for one in signers]
+    trailer: JsonObject = {}
+    if by_key:
+        signatures = [_signature(one, digest) for one in by_key.values()]
         if entries:
             for entry, octets in signatures:
                 entry["witness"] = b64url(witness(seed, salt, octets))
         trailer["signatures"] = [entry for entry, _ in signatures]
         trailer["PayloadDigest"] = b64url(digest)
     writer.finish(trailer)
-    return Report(
-        form="published" if entries or signers else "plain",
-        enc=PUBLISHED.enc if entries else "none",
-        armored=armor,
-        envelope_id=envelope_id,
-        meta=meta,
-        recipients=tuple(entry["kid"] for entry in entries),
-        signers=tuple(_signer_report(one.public) for one in signers),
-    )
+    return header, trailer
 
 
-def _check_recipient(recipient: Recipient | DoubleRecipient) -> None:
+def _recipient_key(recipient: Recipient | DoubleRecipient) -> Point:
     if isinstance(recipient, DoubleRecipient):
         raise UnsupportedError("the published form cannot require two keys of one recipient")
     if recipient.public.curve.family == "weierstrass":
         raise _no_nist_keys(recipient.public)
     recipient.public.check_foreign()
+    return recipient.public
 
 
 def _check_signer(signer: Signer) -> None:
@@ -137,7 +131,7 @@ def _no_nist_keys(public: Point) -> UnsupportedError:
     )
 
 
-def _recipient(public: Point, seed: bytes) -> dict[str, Any]:
+def _recipient(public: Point, seed: bytes) -> JsonObject:
     ephemeral = Ephemeral(public.curve)
     wrapped = aes_key_wrap(kek(ephemeral.agree(public)), seed)
     return {
@@ -164,7 +158,7 @@ def _write_payload(source: BinaryIO, writer: Writer, keys: tuple[bytes, bytes] |
     return hashed.digest()
 
 
-def _signature(signer: Signer, digest: bytes) -> tuple[dict[str, Any], bytes]:
+def _signature(signer: Signer, digest: bytes) -> tuple[JsonObject, bytes]:
     public = signer.public
     if public.curve is ED448:
         octets = signer.sign(digest)
@@ -177,8 +171,3 @@ def _signature(signer: Signer, digest: bytes) -> tuple[dict[str, Any], bytes]:
         raise DeviceError("the signer's signature does not verify")
     entry = {"alg": PUBLISHED.alg, "kid": udf_of(public), "signature": b64url(octets)}
     return entry, octets
-
-
-def _signer_report(public: Point) -> SignatureReport:
-    status = SignatureStatus.HEADER_NOT_COVERED
-    return SignatureReport(udf_of(public), status, fingerprint(public).octets)
