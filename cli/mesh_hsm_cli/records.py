@@ -8,6 +8,7 @@ is read is checked for its shape here and for its truth (signatures, pins) where
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import UnionType
@@ -18,6 +19,7 @@ from mesh_hsm.files import ensure_private_dir, read_limited, write_atomic
 from mesh_hsm_cli.state import State
 
 LIMIT = 4 << 20
+_UDF = re.compile(r"[A-Z2-7]{4}(-[A-Z2-7]{4})+\Z")
 
 Envelope = list[Any]
 
@@ -129,7 +131,9 @@ def mesh_path(state: State) -> Path:
 
 
 def filed_path(state: State, udf: str) -> Path:
-    """Where a device that was vouched for is filed."""
+    """Where a device that was vouched for is filed. Raises ``FormatError`` for no UDF."""
+    if not _UDF.match(udf):  # it becomes a file's name
+        raise FormatError("not a device's UDF")
     return state.home / "mesh" / "devices" / f"{udf}.json"
 
 

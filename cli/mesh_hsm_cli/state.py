@@ -37,25 +37,18 @@ class State:
 
         return cls(user_data_path("mesh-hsm"))
 
-    def folder(self, *parts: str) -> Path:
-        """A folder below the state folder, made owner-only where it is missing."""
-        ensure_private_dir(self.home)
-        path = self.home
-        for part in parts:
-            path /= part
-            ensure_private_dir(path)
-        return path
-
     def records(self, scheme: str) -> Path:
-        """The folder in which a provider keeps its records."""
-        return self.folder("providers", scheme)
+        """The folder in which a provider keeps its records; made when it has something to keep."""
+        return self.home / "providers" / scheme
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the lock. Raises ``StorageError`` when another process keeps it."""
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.folder() / "lock", mode=0o600)
+        for folder in (self.home, self.home / "providers"):
+            ensure_private_dir(folder)
+        lock = FileLock(self.home / "lock", mode=0o600)
         try:
             lock.acquire(timeout=LOCK_SECONDS)
         except Timeout as error:

@@ -1,0 +1,159 @@
+"""What ``doctor`` looks at that is nobody's device: the state folder, the backup, the connection.
+
+Open this file to add a check. Each has a stable code with a section in docs/reference/doctor.md,
+changes nothing and logs in nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from mesh_hsm.errors import MeshHsmError, ProviderUnavailableError
+from mesh_hsm.provider import Diagnoses, Finding, Severity
+from mesh_hsm.secret_source import NoSecrets
+from mesh_hsm.uri import Uri
+from mesh_hsm_cli.administrator import own_mesh, verify_filed
+from mesh_hsm_cli.own_device import own_device
+from mesh_hsm_cli.records import filed_devices, load_device, load_mesh
+from mesh_hsm_cli.session import Session
+
+SOON = timedelta(days=30)
+
+
+def all_findings(session: Session, now: datetime) -> list[Finding]:
+    """Everything there is to say, errors first."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        lambda: _home(session.state.home),
+        lambda: _providers(session),
+        lambda: _mesh(session, now),
+        lambda: _device(session, now),
+    ]
+    found = [finding for check in checks for finding in _guarded(check)]
+    return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
+
+
+def _guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except MeshHsmError as error:
+        yield Finding(
+            "STATE003",
+            Severity.ERROR,
+            f"what is kept here cannot be used: {error}",
+            error.hint or "restore the state folder from a copy",
+        )
+
+
+def _home(home: Path) -> Iterator[Finding]:
+    if not home.exists():
+        yield Finding(
+            "STATE001",
+            Severity.NOTE,
+            f"nothing is kept in {home} yet",
+            "mesh-hsm mesh create, or mesh-hsm device init",
+        )
+        return
+    status = home.stat()
+    if stat.S_IMODE(status.st_mode) & 0o077 or status.st_uid != os.geteuid():
+        yield Finding(
+            "STATE002",
+            Severity.ERROR,
+            f"{home} is not yours alone",
+            f"chmod 700 '{home}', and check who owns it",
+        )
+
+
+def _providers(session: Session) -> Iterator[Finding]:
+    for provider in session.providers():
+        if isinstance(provider, ProviderUnavailableError):
+            remedy = provider.hint or "install what it needs"
+            yield Finding("PROVIDER001", Severity.WARNING, str(provider), remedy)
+        elif isinstance(provider, Diagnoses):
+            yield from provider.diagnose()
+
+
+def _mesh(session: Session, now: datetime) -> Iterator[Finding]:
+    record = load_mesh(session.state)
+    if record is None:
+        return
+    _, master = own_mesh(session)
+    if record.backup is None:
+        yield Finding(
+            "BACKUP001",
+            Severity.WARNING,
+            f"the Mesh {record.name} has no backup: what is lost stays lost",
+            "make a new Mesh with --backup-to while little depends on this one",
+        )
+    elif Path(record.backup).exists():
+        yield Finding(
+            "BACKUP002",
+            Severity.WARNING,
+            f"the backup is still where it was made: {record.backup}",
+            "move it to media that are kept elsewhere",
+        )
+    for filed in filed_devices(session.state):
+        if filed.connection is None:
+            yield Finding(
+                "CONNECT001",
+                Severity.NOTE,
+                f"{filed.label} has not sent its connection back",
+                "mesh-hsm device accept FILE",
+            )
+            continue
+        try:
+            verified = verify_filed(filed, master, now)
+        except MeshHsmError as error:
+            remedy = error.hint or "connect the device again"
+            yield Finding("CONNECT002", Severity.ERROR, f"{filed.label}: {error}", remedy)
+            continue
+        if verified.connection.value.not_on_or_after - now < SOON:
+            yield _expires_soon(filed.label)
+
+
+def _device(session: Session, now: datetime) -> Iterator[Finding]:
+    record = load_device(session.state)
+    if record is None:
+        return
+    if record.connection is None:
+        yield Finding(
+            "DEVICE001",
+            Severity.NOTE,
+            f"the device {record.name} waits for its activation",
+            "mesh-hsm device activate RESPONSE --out CONNECTION",
+        )
+    else:
+        device = own_device(session, now)
+        if device.expired(now):
+            yield Finding(
+                "CONNECT002",
+                Severity.ERROR,
+                f"the connection of {record.name} has expired",
+                "connect the device again",
+            )
+        elif device.verified.connection.value.not_on_or_after - now < SOON:
+            yield _expires_soon(record.name)
+    try:
+        token = Uri.parse(record.token)
+        with session.provider(token.scheme).open(token, NoSecrets()) as opened:
+            for uri in record.keys.values():
+                opened.key(Uri.parse(uri))
+    except MeshHsmError as error:
+        yield Finding(
+            "DEVICE002",
+            Severity.ERROR,
+            f"the keys of {record.name} cannot be reached: {error}",
+            error.hint or "if the device is gone, decode with --backup and make a new one",
+        )
+
+
+def _expires_soon(label: str) -> Finding:
+    return Finding(
+        "CONNECT003",
+        Severity.WARNING,
+        f"the connection of {label} expires within {SOON.days} days",
+        "connect the device again before that",
+    )
