@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 from mesh_hsm.curves.group import Affine, Curve, Point
 from mesh_hsm.curves.montgomery import square_root
@@ -118,9 +118,8 @@ class EdwardsCurve(Curve):
 
 
 def _coordinates(P: Affine) -> tuple[int, int]:
-    if P is None:
-        raise InvalidPointError("an Edwards point always has coordinates")
-    return P
+    # ``_contains`` lets no Edwards point exist without coordinates.
+    return cast("tuple[int, int]", P)
 
 
 ED25519: Final = EdwardsCurve(

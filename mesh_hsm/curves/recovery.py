@@ -13,7 +13,8 @@ def recover(X: Point, x1: XOnly, x3: XOnly) -> Point:
     T is G and X the device's public key, unless the caller chose another T with known xT. Takes no
     square root (threshold §6(b)). S + T must not be neutral or of small order, so that x1 = x(X)
     can only mean xS = X. Finds a faulty answer or a wrong key, not a device that lies
-    consistently: hsm-1 §9 has the blinded form for that. Raises ``VerificationError``.
+    consistently (interchanged answers are consistent too): hsm-1 §9 has the blinded form for that.
+    Raises ``VerificationError``.
     """
     curve = X.curve
     if not isinstance(curve, CubicCurve):
