@@ -146,7 +146,7 @@ def encode(
     recipients: Sequence[Recipient | DoubleRecipient],
     signers: Sequence[Signer],
     meta: ContentMeta,
-    envelope_id: str | None,
+    envelope_id: str,
     armor: bool,
     size: int | None,
 ) -> Report:

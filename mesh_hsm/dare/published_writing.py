@@ -57,7 +57,7 @@ def write(
     recipients: Sequence[Recipient | DoubleRecipient],
     signers: Sequence[Signer],
     meta: ContentMeta,
-    envelope_id: str | None,
+    envelope_id: str,
     armor: bool,
     size: int | None,
 ) -> tuple[JsonObject, JsonObject]:
@@ -75,9 +75,7 @@ def write(
         raise UnsupportedError(f"a published envelope has at most {MAX_ENTRIES} recipients")
     seed, salt = secrets.token_bytes(SEED_SIZE), secrets.token_bytes(_SALT_SIZE)
     entries = [_recipient(public, seed) for public in publics]
-    header: JsonObject = {}
-    if envelope_id is not None:
-        header["EnvelopeId"] = envelope_id
+    header: JsonObject = {"EnvelopeId": envelope_id}
     if entries:
         header["enc"] = PUBLISHED.enc
     if by_key:
