@@ -40,6 +40,7 @@ from mesh_hsm.mesh.profile_master import (
     create_profile_master,
     open_profile_master,
 )
+from mesh_hsm.mesh.published import PublishedObject, open_published_profile, read_published
 from mesh_hsm.mesh.request import ConnectionRequest, create_request, open_request
 from mesh_hsm.mesh.signed import Envelope, Signed
 from mesh_hsm.mesh.witness import witness
@@ -66,6 +67,7 @@ __all__ = [
     "Pins",
     "ProfileDevice",
     "ProfileMaster",
+    "PublishedObject",
     "Signed",
     "VerifiedConnection",
     "accept",
@@ -81,8 +83,10 @@ __all__ = [
     "open_pins",
     "open_profile_device",
     "open_profile_master",
+    "open_published_profile",
     "open_request",
     "open_response",
+    "read_published",
     "release",
     "seal_backup",
     "verify_connection",

@@ -12,10 +12,10 @@ from datetime import datetime
 from mesh_hsm import dare
 from mesh_hsm.dare import Decryptor, DoubleDecryptor
 from mesh_hsm.errors import VerificationError
-from mesh_hsm.mesh.accepting import Composite, check_bound, check_proof, verify_connection
+from mesh_hsm.mesh.accepting import check_bound, check_proof
 from mesh_hsm.mesh.activation import ActivationDevice
 from mesh_hsm.mesh.connecting import open_response
-from mesh_hsm.mesh.connection import ConnectionDevice
+from mesh_hsm.mesh.connection import ConnectionDevice, open_connection
 from mesh_hsm.mesh.device_keys import BaseKeys, open_device, plain_decryptor
 from mesh_hsm.mesh.keydata import confirm
 from mesh_hsm.mesh.pins import Pins, open_pins
@@ -96,11 +96,7 @@ def activate(
     if not all(check_proof(connection.value, device, use) for use in Use):
         raise VerificationError("the connection lacks a proof of contribution")
 
-    countersigned = verify_connection(
-        dare.countersign(connection.envelope, keys.profile), master=master, device=device, now=now
-    )
-    if countersigned.composite is not Composite.PROVED:
-        raise VerificationError("our own countersignature does not check")
+    countersigned = dare.countersign(connection.envelope, keys.profile)
     record = Pins(
         device_udf=device.value.udf,
         master_udf=master.value.udf,
@@ -111,7 +107,9 @@ def activate(
         counter=counter,
     )
     return Activated(
-        connection=countersigned.connection,
+        connection=open_connection(
+            countersigned, master.value, countersigner=device.value.profile_signature
+        ),
         master=master,
         pins=sign_object(record, keys.profile, now),
         witness=witness(asked.digest, connection.digest),

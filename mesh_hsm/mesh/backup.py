@@ -126,17 +126,15 @@ def open_backup(data: bytes, passphrase: bytes) -> EscrowedKeySet:
 def drill(data: bytes, passphrase: bytes, expected: MeshPublics) -> Drilled:
     """Prove that a backup, as read back from where it will be kept, opens and decrypts.
 
-    Raises ``WrongSecretError``, ``FormatError``, and ``VerificationError`` if it holds other keys
-    or its escrow key does not open what is encrypted to the expected one.
+    Raises ``WrongSecretError``, ``FormatError``; ``VerificationError`` if it holds other keys,
+    ``DecryptionError`` if its escrow key does not open what is encrypted to the expected one.
     """
     keys = open_backup(data, passphrase)
     if keys.publics != expected:
         raise VerificationError("the backup opens, but holds other keys than those of this Mesh")
     if expected.escrow is not None:
-        message = os.urandom(32)
-        envelope = dare.seal(message, recipients=[Recipient(expected.escrow)])
-        if dare.unseal(envelope, keys=[keys.escrow_key()]).payload != message:
-            raise VerificationError("the backup's escrow key does not decrypt")
+        envelope = dare.seal(os.urandom(32), recipients=[Recipient(expected.escrow)])
+        dare.unseal(envelope, keys=[keys.escrow_key()])
     return Drilled(expected, sha512(data).digest())
 
 

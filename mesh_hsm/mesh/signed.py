@@ -116,8 +116,6 @@ def open_object(
     except CannotVerifyError as error:  # we know who may sign, so an unknown key is a wrong one
         raise _wrong_signer(kind) from error
     report = opened.report
-    if report.form != dare.HSM1.name or not report.authenticated:
-        raise VerificationError(f"this {kind.TAG} is not signed in the form of hsm-1")
     verified = [
         one.fingerprint
         for one in report.signers
@@ -149,11 +147,15 @@ def open_claimed(
 
 
 def as_envelope(envelope: Envelope | bytes) -> Envelope:
-    """The JSON array, from a file's content if need be. Raises ``FormatError``."""
+    """The JSON array, from a file's content if need be, of an envelope in the form of hsm-1.
+
+    Published forms, whose metadata nothing protects, are no Mesh objects. ``FormatError``.
+    """
     value = parse(envelope, ENVELOPE_LIMIT) if isinstance(envelope, bytes) else envelope
-    if not isinstance(value, list):
-        raise FormatError("not a DARE envelope in text form")
-    return value
+    match value:
+        case [{"protected": _}, _, _]:
+            return list(value)
+    raise FormatError("not a signed object in the text form of hsm-1")
 
 
 def _wrong_signer(kind: type[MeshObject]) -> VerificationError:
