@@ -25,8 +25,6 @@ def combine(contributions: Sequence[Point]) -> Point:
         raise FormatError("a composite key has at least one share")
     Z = contributions[0].curve.neutral
     for X in contributions:
-        if X.curve is not Z.curve:
-            raise InvalidPointError("the contributions are not all on one curve")
         if X.is_neutral or not X.in_prime_subgroup:
             raise InvalidPointError("a contribution is neutral or outside the prime-order subgroup")
         Z = Z + X

@@ -17,7 +17,7 @@ from mesh_hsm.provider import DeviceKey, Use
 from mesh_hsm.threshold.additive import combine
 from mesh_hsm.threshold.recovery import recover_blinded, recover_plain
 
-MAX_SHARES = 8  # 2^8 candidates; every one costs a key unwrap
+MAX_SHARES = 8  # at most 128 candidates; every one costs a key unwrap
 
 
 class CompositeKey:
@@ -55,7 +55,9 @@ class CompositeKey:
         Each share is asked once, now; sums are formed as they are taken. One candidate where all
         shares give full points, 2^m with m x-only shares beside them, 2^(m-1) with x-only ones
         alone (threshold §6(a)). For a ciphertext that tells right from wrong only: never send
-        candidates to a peer. Raises what ``DeviceKey.agree`` raises.
+        candidates to a peer. A wrap made to Y - X opens as well, which a full-point device refuses:
+        where several parties must agree on the result, use ``agree`` (hsm-1 §9). Raises what
+        ``DeviceKey.agree`` raises.
         """
         points: list[Point] = []
         choices: list[tuple[Point, ...]] = []

@@ -12,16 +12,17 @@ from dataclasses import replace
 
 from mesh_hsm.curves import Curve, Point, SecretScalar, ecdsa_digest_size, verify_prehashed
 from mesh_hsm.custody import CompositeCustody, CustodyStatement
-from mesh_hsm.errors import DeviceError, FormatError, InvalidPointError, UnsupportedError
+from mesh_hsm.errors import DeviceError, FormatError, UnsupportedError
 from mesh_hsm.provider import DeviceKey, Use
 
 
 def derive_public(X: Point, y: SecretScalar) -> Point:
-    """Z = yX, multiplied by the library. Refuses y in {0, 1} and X outside NIST curves."""
+    """Z = yX, multiplied by the library.
+
+    Raises ``UnsupportedError`` for y = 1 and for curves other than NIST's, ``InvalidPointError``
+    for an X that is neutral or on another curve than y.
+    """
     _check_factor(X.curve, y.value)
-    if X.curve is not y.curve:
-        raise InvalidPointError("the factor belongs to another curve")
-    X.check_foreign()
     return y.times(X)
 
 

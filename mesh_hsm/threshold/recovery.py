@@ -24,9 +24,9 @@ def recover_plain(share: DeviceKey, S: Point) -> Point:
     if isinstance(answer, Point):
         return answer
     D, xD = _offset(share.public, S)
-    second = _x_only(share.agree(S + D))
+    second = share.agree(S + D)
     try:
-        return recover(xD, answer, second)
+        return recover(xD, answer, XOnly(second.curve, second.x))
     except VerificationError as error:
         raise _disagrees(share) from error
 
@@ -56,10 +56,6 @@ def _offset(X: Point, S: Point) -> tuple[Point, Point]:
     """D and xD for the second question S + D: G, or -G where S + G is a point no device may see."""
     G = S.curve.base
     return (-G, -X) if (S + G).has_small_order else (G, X)
-
-
-def _x_only(answer: Point | XOnly) -> XOnly:
-    return XOnly(answer.curve, answer.x) if isinstance(answer, Point) else answer
 
 
 def _matches(expected: Point, answer: Point | XOnly) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from Cryptodome.PublicKey.ECC import EccPoint
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,16 @@ def test_the_sum_of_publics_is_the_public_of_the_sum(curve: Curve, scalars: list
     assert combine(contributions) == curve.base.multiply(sum(scalars))
 
 
+@pytest.mark.parametrize("name", ["P-256", "P-384", "P-521", "Ed25519", "Ed448"])
+def test_sums_agree_with_another_library(name: str) -> None:
+    curve = CURVES[name]
+    for x, y in ((1, 2), (5, 5), (2**200, 3**100), (curve.order - 2, 1)):
+        ours = combine([curve.base.multiply(x), curve.base.multiply(y)])
+        G = EccPoint(curve.base.x, curve.base.y, curve=name)
+        theirs = G * x + G * y
+        assert (ours.x, ours.y) == tuple(map(int, theirs.xy))
+
+
 def test_one_contribution_is_itself() -> None:
     assert combine([P384.base]) == P384.base
 
@@ -34,6 +45,7 @@ def test_a_key_added_to_itself_is_doubled() -> None:
 G = P256.base
 REFUSED: dict[str, Callable[[], list[Point]]] = {
     "x_i = 0": lambda: [G, P256.neutral],
+    "x_i = 0 among others": lambda: [G, P256.neutral, G],
     "a neutral sum": lambda: [G, -G],
     "a neutral sum of three": lambda: [G, G, G.multiply(-2)],
     "Z equal to an input": lambda: [G, G.multiply(5), G.multiply(-5)],

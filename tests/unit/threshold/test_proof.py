@@ -6,6 +6,7 @@ from collections.abc import Callable
 from hashlib import sha512
 
 import pytest
+from Cryptodome.PublicKey.ECC import EccPoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -82,6 +83,28 @@ def test_the_octets_are_those_of_the_specification(curve: Curve, use: Use) -> No
     assert made == T.encode() + s.to_bytes(size, order)
     assert len(T.encode()) == point_size
     verify_proof(made, X, Z, use, DIGEST, AUTHORITY)
+
+
+@pytest.mark.parametrize("use", USES, ids=str)
+def test_a_proof_is_verified_by_another_library(use: Use) -> None:
+    """s·base = T + c·statement with no arithmetic of ours."""
+    X, Z = contribution(P384, use)
+    proof = prove(SecretScalar(P384, 9), X, Z, use, DIGEST, AUTHORITY)
+    name = {"sign": b"Signature", "encrypt": b"Encryption", "authenticate": b"Authentication"}[use]
+    fields = [b"mesh-hsm/1 contribution", b"P-384", name, X.encode(), Z.encode(), proof[:97]]
+    framed = b"".join(
+        len(field).to_bytes(2, "big") + field for field in (*fields, DIGEST, AUTHORITY.encode())
+    )
+    c = int.from_bytes(sha512(framed).digest(), "big") % P384.order
+    s = int.from_bytes(proof[97:], "big")
+
+    def theirs(octets: bytes) -> EccPoint:
+        x, y = octets[1:49], octets[49:]
+        return EccPoint(int.from_bytes(x, "big"), int.from_bytes(y, "big"), curve="P-384")
+
+    G, device, whole = (theirs(point.encode()) for point in (P384.base, X, Z))
+    base, statement = (device, whole) if use is Use.SIGN else (G, whole + -device)
+    assert base * s == theirs(proof[:97]) + statement * c
 
 
 def test_no_nonce_is_used_twice() -> None:

@@ -143,6 +143,7 @@ def test_lying_full_point_device(curve: Curve, S: Point, fake: type) -> None:
         lambda P: claim if P == S else x.times(P),
         lambda P: -x.times(P) if P == S else x.times(P),
         lambda P: claim,
+        lambda P: x.times(P) if P == S else -x.times(P),
     ]
     for answer in answers:
         with pytest.raises(DeviceError):
