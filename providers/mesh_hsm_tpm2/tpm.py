@@ -1,0 +1,280 @@
+"""An opened TPM: its storage root, the one reused session, and what is loaded.
+
+Open this file to see what happens when a TPM is reset, full, or somebody else's. Handles are given
+out by ``Tpm`` only, so that every one of them is flushed and none is used after a reset.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from tpm2_pytss import (
+    ESAPI,
+    ESYS_TR,
+    TPM2_CAP,
+    TPM2_SE,
+    TPM2B_PRIVATE,
+    TPM2B_PUBLIC,
+    TPMA_SESSION,
+    TPMT_PUBLIC,
+    TSS2_Exception,
+)
+
+from mesh_hsm.errors import DeviceError
+from mesh_hsm.secret_source import SecretSource
+from mesh_hsm_tpm2 import blobs, sessions, storage_root
+from mesh_hsm_tpm2.connection import Connection
+from mesh_hsm_tpm2.errors import (
+    Rc,
+    code,
+    has_forgotten,
+    is_disconnected,
+    lacks_room,
+    mapped,
+)
+from mesh_hsm_tpm2.records import Record, Records
+
+T = TypeVar("T")
+_RECOVERIES = 6  # each one frees a slot or starts again; more than this is no accident
+_TRANSIENT, _PERSISTENT, _SESSIONS = 0x80000000, 0x81, (0x02000000, 0x03000000)
+
+
+class Tpm:
+    """One TPM, its records and what we have loaded in it. Made by ``Tpm2Provider.open``."""
+
+    def __init__(self, connection: Connection, folder: Path, secrets: SecretSource) -> None:
+        self.connection = connection
+        self.records = Records(folder)
+        self.secrets = secrets
+        self._folder = folder
+        self._pin: storage_root.Pin | None = None
+        self._root: ESYS_TR | None = None
+        self._session: ESYS_TR | None = None
+        self._policy_session: ESYS_TR | None = None
+        self._loaded: OrderedDict[str, ESYS_TR] = OrderedDict()
+
+    # -- running commands ------------------------------------------------------------------------
+
+    def run(self, command: Callable[[ESAPI], T], uri: str | None = None) -> T:
+        """Run a few commands as one, again where the TPM was reset or full. Maps errors.
+
+        ``command`` must take its handles from this object each time it is called.
+        """
+        with self.connection.held() as esapi:
+            for _ in range(_RECOVERIES):
+                try:
+                    return command(esapi)
+                except TSS2_Exception as error:
+                    if not self._recovered(esapi, error):
+                        raise mapped(error, uri) from error
+                with self.connection.held() as again:
+                    esapi = again
+            raise DeviceError("the TPM keeps forgetting what it was given", uri=uri)
+
+    def _recovered(self, esapi: ESAPI, error: TSS2_Exception) -> bool:
+        if lacks_room(error):
+            return self._make_room(esapi, code(error))
+        if is_disconnected(error):
+            self._drop()
+            self.connection.reconnect()
+            return True
+        if has_forgotten(error):
+            self._forget(esapi)
+            if code(error) == Rc.INITIALIZE and self.connection.is_raw:
+                self.connection.start_up()
+            return True
+        return False
+
+    # -- what is loaded --------------------------------------------------------------------------
+
+    def root(self, esapi: ESAPI) -> ESYS_TR:
+        """The storage root key, its name compared with the pinned one; pinned at first use."""
+        if self._root is None:
+            pin = self.pin
+            if pin is None:
+                self._root, self._pin = storage_root.enrol(esapi, self._folder, self.secrets)
+            else:
+                self._root = storage_root.open_pinned(esapi, self._folder, pin, self.secrets)
+        return self._root
+
+    @property
+    def pin(self) -> storage_root.Pin | None:
+        """What is pinned of this TPM; None before its first use."""
+        if self._pin is None:
+            self._pin = storage_root.Pin.load(self._folder)
+        return self._pin
+
+    def enrolled(self) -> storage_root.Pin:
+        """The pin, made now if need be, and compared with the TPM at hand."""
+        self.run(self.root)
+        pin = self.pin
+        if pin is None:
+            raise DeviceError("the TPM's storage root could not be pinned")
+        return pin
+
+    @property
+    def parent(self) -> int:
+        """How key files name their parent: the persistent SRK, or the standard primary."""
+        return self.enrolled().handle or blobs.OWNER
+
+    def session(self, esapi: ESAPI, attributes: TPMA_SESSION = sessions.BOTH_WAYS) -> ESYS_TR:
+        """The salted HMAC session, set up for the next command."""
+        if self._session is None:
+            self._session = sessions.start(esapi, self.root(esapi))
+        return sessions.protect(esapi, self._session, attributes)
+
+    def policy_session(self, esapi: ESAPI, attributes: TPMA_SESSION) -> ESYS_TR:
+        """The salted policy session, set up for the next command; its policy is still to be run."""
+        if self._policy_session is None:
+            self._policy_session = sessions.start(esapi, self.root(esapi), TPM2_SE.POLICY)
+        return sessions.protect(esapi, self._policy_session, attributes)
+
+    def end_policy_session(self, esapi: ESAPI) -> None:
+        """After a failure: a half-run policy must not be continued."""
+        if self._policy_session is not None:
+            sessions.flush(esapi, self._policy_session)
+            self._policy_session = None
+
+    def is_loaded(self, label: str) -> bool:
+        """Whether a key is in the TPM now."""
+        return label in self._loaded
+
+    def key(self, esapi: ESAPI, record: Record) -> ESYS_TR:
+        """A key's handle, loading it if need be. The caller does not flush it."""
+        handle = self._loaded.get(record.label)
+        if handle is None:
+            handle = self._load_recorded(esapi, record)
+            self._loaded[record.label] = handle
+        self._loaded.move_to_end(record.label)
+        return handle
+
+    def load(self, esapi: ESAPI, private: bytes, public: bytes) -> ESYS_TR:
+        """TPM2_Load under the storage root. The caller flushes it."""
+        area, _ = TPMT_PUBLIC.unmarshal(public)
+        # The root first: making it may use the session's attributes.
+        root = self.root(esapi)
+        session = self.session(esapi, sessions.INWARD)
+        return esapi.load(
+            root, TPM2B_PRIVATE(private), TPM2B_PUBLIC(publicArea=area), session1=session
+        )
+
+    def unload(self, label: str) -> None:
+        """Flush a key; a persistent one stays in the TPM."""
+        with self.connection.held() as esapi:
+            handle = self._loaded.pop(label, None)
+            if handle is not None:
+                _release(esapi, handle)
+
+    def forget_key(self, label: str) -> None:
+        """Let go of a key that ESAPI itself has closed already."""
+        self._loaded.pop(label, None)
+
+    def close(self) -> None:
+        """Flush everything of ours and end the connection."""
+        try:
+            with self.connection.held() as esapi:
+                self._flush_all(esapi)
+        except DeviceError:
+            self._drop()  # closed already, or a child process: nothing here is ours to flush
+        self.connection.close()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _load_recorded(self, esapi: ESAPI, record: Record) -> ESYS_TR:
+        if record.persistent is None:
+            blob = self.records.key_file(record.label)
+            return self.load(esapi, blob.private, bytes.fromhex(record.public))
+        session = self.session(esapi, sessions.OUTWARD)
+        try:
+            handle = esapi.tr_from_tpmpublic(record.persistent, session1=session)
+        except TSS2_Exception as error:
+            if code(error) != Rc.HANDLE:
+                raise
+            raise DeviceError(
+                f"the key {record.label} is no longer in the TPM",
+                hint="the TPM was cleared, or another program evicted it",
+            ) from error
+        name = esapi.tr_get_name(handle)
+        if bytes(name) != record.area.name:
+            raise DeviceError(f"another key lies where {record.label} was")
+        return handle
+
+    def _make_room(self, esapi: ESAPI, full: int) -> bool:
+        """Free a slot: the key that was used longest ago, else what a dead run of ours left."""
+        if full in (Rc.OBJECT_MEMORY, Rc.OBJECT_HANDLES):
+            for label, handle in self._loaded.items():
+                if not _is_persistent(esapi, handle):
+                    sessions.flush(esapi, handle)
+                    del self._loaded[label]
+                    return True
+        return self.connection.is_raw and self._flush_strays(esapi)
+
+    def _flush_strays(self, esapi: ESAPI) -> bool:
+        """Without a resource manager, flush objects of our names and sessions that are not ours.
+
+        Sessions carry no name; on a raw TPM one program at a time is in charge, and another run
+        of ours whose session goes opens a new one.
+        """
+        ours = {_tpm_handle(esapi, handle) for handle in self._held()}
+        names = {self.records.load(label).area.name.hex() for label in self.records.labels()}
+        if self.pin is not None:
+            names.add(self.pin.storage_root)
+        freed = False
+        for handle in _handles(esapi, _TRANSIENT):
+            if handle in ours:
+                continue
+            stray = esapi.tr_from_tpmpublic(handle)
+            name = esapi.tr_get_name(stray)
+            if bytes(name).hex() in names:
+                sessions.flush(esapi, stray)
+                freed = True
+            else:
+                esapi.tr_close(stray)
+        for kind in _SESSIONS:
+            for handle in _handles(esapi, kind):
+                if handle not in ours:
+                    sessions.flush(esapi, esapi.tr_from_tpmpublic(handle))
+                    freed = True
+        return freed
+
+    def _held(self) -> list[ESYS_TR]:
+        single = (self._root, self._session, self._policy_session)
+        return [handle for handle in (*single, *self._loaded.values()) if handle is not None]
+
+    def _flush_all(self, esapi: ESAPI) -> None:
+        for handle in self._held():
+            _release(esapi, handle)
+        self._drop()
+
+    def _forget(self, esapi: ESAPI) -> None:
+        """After a reset: nothing that we hold is there any more, or it is somebody else's."""
+        self._flush_all(esapi)
+
+    def _drop(self) -> None:
+        self._root = self._session = self._policy_session = None
+        self._loaded.clear()
+
+
+def _release(esapi: ESAPI, handle: ESYS_TR) -> None:
+    if _is_persistent(esapi, handle):
+        esapi.tr_close(handle)
+    else:
+        sessions.flush(esapi, handle)
+
+
+def _is_persistent(esapi: ESAPI, handle: ESYS_TR) -> bool:
+    return _tpm_handle(esapi, handle) >> 24 == _PERSISTENT
+
+
+def _tpm_handle(esapi: ESAPI, handle: ESYS_TR) -> int:
+    return int(esapi.tr_get_tpm_handle(handle))
+
+
+def _handles(esapi: ESAPI, first: int) -> list[int]:
+    """The TPM's handles of one kind, from ``first`` on."""
+    _, answer = esapi.get_capability(TPM2_CAP.HANDLES, first, 64)
+    listed = answer.data.handles
+    return [int(handle) for handle in listed]
