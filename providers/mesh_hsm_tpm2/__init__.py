@@ -7,7 +7,12 @@ are hsm-1 §10.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# The TSS logs every refused PIN to stderr by itself; what matters comes as an exception. It reads
+# this when it is loaded, so it is said before that.
+os.environ.setdefault("TSS2_LOG", "all+none")
 
 if TYPE_CHECKING:
     from mesh_hsm_tpm2.provider import Tpm2Provider

@@ -17,7 +17,7 @@ from mesh_hsm.secret_source import SecretKind, SecretRequest
 from mesh_hsm_tpm2 import lockout, sessions
 from mesh_hsm_tpm2.errors import Rc, code
 from mesh_hsm_tpm2.records import Record
-from mesh_hsm_tpm2.structures import check_pin
+from mesh_hsm_tpm2.structures import AuthValue
 from mesh_hsm_tpm2.tpm import Tpm
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Authoriser:
 
     def __init__(self, tpm: Tpm) -> None:
         self._tpm = tpm
-        self._pins: dict[str, bytes] = {}
+        self._pins: dict[str, AuthValue] = {}
 
     def forget(self, thing: Guarded | None = None) -> None:
         """Forget one PIN, or all."""
@@ -63,7 +63,7 @@ class Authoriser:
         else:
             self._pins.pop(thing.identity, None)
 
-    def remember(self, thing: Guarded, pin: bytes) -> None:
+    def remember(self, thing: Guarded, pin: AuthValue) -> None:
         """Keep a PIN that is right, where its policy allows."""
         if thing.pin is PinPolicy.ONCE:
             self._pins[thing.identity] = pin
@@ -75,7 +75,7 @@ class Authoriser:
 
         def authorised(esapi: ESAPI) -> T:
             key = self._tpm.key(esapi, record)
-            esapi.tr_set_auth(key, pin)
+            esapi.tr_set_auth(key, pin.octets)
             try:
                 if not policy.digest:
                     return command(esapi, key, self._tpm.session(esapi, protection))
@@ -93,13 +93,18 @@ class Authoriser:
         return self.tried(record, pin, authorised, uri)
 
     def administer(
-        self, record: Record, pin: bytes, command: Command[T], protection: TPMA_SESSION, uri: str
+        self,
+        record: Record,
+        pin: AuthValue,
+        command: Command[T],
+        protection: TPMA_SESSION,
+        uri: str,
     ) -> T:
         """Run a command in the key's ADMIN role: by auth value, since adminWithPolicy is clear."""
 
         def authorised(esapi: ESAPI) -> T:
             key = self._tpm.key(esapi, record)
-            esapi.tr_set_auth(key, pin)
+            esapi.tr_set_auth(key, pin.octets)
             try:
                 return command(esapi, key, self._tpm.session(esapi, protection))
             finally:
@@ -107,25 +112,30 @@ class Authoriser:
 
         return self.tried(record, pin, authorised, uri)
 
-    def pin(self, thing: Guarded, uri: str | None = None) -> bytes:
+    def pin(self, thing: Guarded, uri: str | None = None) -> AuthValue:
         """The PIN: remembered, or asked for after the tries that are left were read."""
         if thing.pin is PinPolicy.NONE:
-            return b""
+            return AuthValue()
         if thing.identity in self._pins:
             return self._pins[thing.identity]
         state = self._tpm.run(lockout.read)
         try:
-            return check_pin(lockout.ask_pin(state, self._tpm.secrets, thing.label))
+            return lockout.ask_pin(state, self._tpm.secrets, thing.label)
         except MeshHsmError as error:
             error.uri = error.uri or uri
             raise
 
-    def new_pin(self, label: str) -> bytes:
+    def new_pin(self, label: str) -> AuthValue:
         """Ask for the PIN that a key is to have."""
-        return check_pin(self._tpm.secrets.secret(SecretRequest(SecretKind.NEW_PIN, label)))
+        request = SecretRequest(SecretKind.NEW_PIN, label)
+        return AuthValue.of_pin(self._tpm.secrets.secret(request))
 
     def tried(
-        self, thing: Guarded, pin: bytes, authorised: Callable[[ESAPI], T], uri: str | None = None
+        self,
+        thing: Guarded,
+        pin: AuthValue,
+        authorised: Callable[[ESAPI], T],
+        uri: str | None = None,
     ) -> T:
         """Run commands that need this PIN; keep it if it was right, forget it if it was wrong."""
         try:

@@ -26,6 +26,7 @@ from mesh_hsm_tpm2 import sessions, storage_root, templates
 from mesh_hsm_tpm2.blobs import KeyFile
 from mesh_hsm_tpm2.policies import Policy, pcr_digest, pcr_selection
 from mesh_hsm_tpm2.records import Creation, Record
+from mesh_hsm_tpm2.structures import AuthValue
 from mesh_hsm_tpm2.tpm import Tpm
 
 # The owner's range (Part 2 §7.5), away from what the TCG's handle registry reserves in it.
@@ -52,12 +53,12 @@ def read_pcrs(esapi: ESAPI, pcrs: tuple[int, ...]) -> bytes:
     return pcr_digest(values)
 
 
-def generate(tpm: Tpm, spec: KeySpec, auth: bytes) -> Record:
+def generate(tpm: Tpm, spec: KeySpec, auth: AuthValue) -> Record:
     """Make a key: 1 create, 2 write the blob or take a persistent place, 3 write the record."""
     policy = policy_for(tpm, spec)
     template = templates.key(spec.algorithm, spec.use, policy)
     area, _ = TPMT_PUBLIC.unmarshal(template.marshal())
-    sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(userAuth=auth))
+    sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(userAuth=auth.octets))
 
     def create(esapi: ESAPI) -> tuple[bytes, bytes, Creation]:
         root = tpm.root(esapi)

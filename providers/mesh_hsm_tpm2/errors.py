@@ -6,6 +6,7 @@ that says which handle, parameter or session was meant.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 from tpm2_pytss import TSS2_Exception
@@ -95,7 +96,7 @@ def mapped(error: TSS2_Exception, uri: str | None = None) -> MeshHsmError:
     return make(uri) if make else DeviceError(f"the TPM failed ({int(error.rc):#x})", uri=uri)
 
 
-_ERRORS = {
+_ERRORS: dict[int, Callable[[str | None], MeshHsmError]] = {
     Rc.AUTH_FAIL: lambda uri: WrongSecretError("the TPM refused the PIN", uri=uri),
     Rc.BAD_AUTH: lambda uri: WrongSecretError("the TPM refused the password", uri=uri),
     Rc.LOCKOUT: lambda uri: LockedOutError(

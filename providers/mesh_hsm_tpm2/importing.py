@@ -24,6 +24,7 @@ from mesh_hsm.errors import VerificationError
 from mesh_hsm.provider import KeySpec
 from mesh_hsm_tpm2 import creating, sessions, templates
 from mesh_hsm_tpm2.records import Record
+from mesh_hsm_tpm2.structures import AuthValue
 from mesh_hsm_tpm2.tpm import Tpm
 from mesh_hsm_tpm2.wrapping import WrappedShare, wrap_share
 
@@ -37,20 +38,21 @@ def storage_key(tpm: Tpm) -> bytes:
     def read(esapi: ESAPI) -> bytes:
         root = tpm.root(esapi)
         public, _, _ = esapi.read_public(root, session1=tpm.session(esapi, sessions.OUTWARD))
-        return public.publicArea.marshal()
+        octets: bytes = public.publicArea.marshal()
+        return octets
 
     return tpm.run(read)
 
 
 def import_scalar(
-    tpm: Tpm, spec: KeySpec, scalar: int, auth: bytes, known_by: tuple[str, ...]
+    tpm: Tpm, spec: KeySpec, scalar: int, auth: AuthValue, known_by: tuple[str, ...]
 ) -> Record:
     """Wrap a scalar to our own storage key and import it."""
     policy = creating.policy_for(tpm, spec)
     # NUL ends an auth value early, so the throw-away one is drawn in hexadecimal.
-    dealt = os.urandom(16).hex().encode() if auth else b""
+    dealt = AuthValue(os.urandom(16).hex().encode() if auth else b"")
     share = wrap_share(
-        storage_key(tpm), scalar, spec, pcr_digest=policy.pcr_digest, initial_auth=dealt
+        storage_key(tpm), scalar, spec, pcr_digest=policy.pcr_digest, initial_auth=dealt.octets
     )
     return take(tpm, spec, share, dealt, auth, known_by, (FROM_MEMORY,), policy.pcr_digest)
 
@@ -59,8 +61,8 @@ def import_wrapped(
     tpm: Tpm,
     spec: KeySpec,
     share: WrappedShare,
-    dealt: bytes,
-    auth: bytes,
+    dealt: AuthValue,
+    auth: AuthValue,
     known_by: tuple[str, ...],
 ) -> Record:
     """Import a share that a remote dealer wrapped to this TPM's storage key.
@@ -76,8 +78,8 @@ def take(
     tpm: Tpm,
     spec: KeySpec,
     share: WrappedShare,
-    dealt: bytes,
-    auth: bytes,
+    dealt: AuthValue,
+    auth: AuthValue,
     known_by: tuple[str, ...],
     notes: tuple[str, ...],
     pcr_digest: bytes,
@@ -98,12 +100,14 @@ def take(
 
     def import_and_change(esapi: ESAPI) -> bytes:
         private = _import(tpm, esapi, share)
-        if auth == dealt:
+        if not auth and not dealt:
             return private
         with sessions.flushed(esapi, tpm.load(esapi, private, share.public)) as loaded:
-            esapi.tr_set_auth(loaded, dealt)
+            esapi.tr_set_auth(loaded, dealt.octets)
             session = tpm.session(esapi)
-            changed = esapi.object_change_auth(loaded, tpm.root(esapi), auth, session1=session)
+            changed = esapi.object_change_auth(
+                loaded, tpm.root(esapi), auth.octets, session1=session
+            )
             return bytes(changed.buffer)
 
     private = tpm.run(import_and_change)

@@ -12,6 +12,7 @@ from tpm2_pytss import ESAPI, TPM2_CAP
 from mesh_hsm.custody import DictionaryAttack
 from mesh_hsm.errors import LastTryError, LockedOutError
 from mesh_hsm.secret_source import SecretKind, SecretRequest, SecretSource
+from mesh_hsm_tpm2.structures import AuthValue
 
 _PERMANENT, _COUNTER = 0x200, 0x20E  # TPM_PT_PERMANENT, TPM_PT_LOCKOUT_COUNTER and the next three
 _LOCKOUT_AUTH_SET, _IN_LOCKOUT = 1 << 2, 1 << 9  # TPMA_PERMANENT
@@ -64,7 +65,7 @@ def read(esapi: ESAPI) -> Lockout:
     )
 
 
-def ask_pin(lockout: Lockout, secrets: SecretSource, subject: str) -> bytes:
+def ask_pin(lockout: Lockout, secrets: SecretSource, subject: str) -> AuthValue:
     """Ask for a PIN, saying what is left; nothing has been sent when this raises.
 
     Raises ``LockedOutError``, ``LastTryError`` without consent, ``SecretRequiredError``.
@@ -78,7 +79,7 @@ def ask_pin(lockout: Lockout, secrets: SecretSource, subject: str) -> bytes:
             f"one try is left before the TPM locks out; the PIN of {subject} was not tried",
             hint=f"agree to use it, or wait {lockout.recovery} seconds for another",
         )
-    return secrets.secret(request)
+    return AuthValue.of_pin(secrets.secret(request))
 
 
 def locked_out(lockout: Lockout) -> LockedOutError:

@@ -24,7 +24,7 @@ def change(tpm: Tpm, authoriser: Authoriser, record: Record, uri: str) -> None:
     new = authoriser.new_pin(record.label)
 
     def change_auth(esapi: ESAPI, key: ESYS_TR, session: ESYS_TR) -> bytes:
-        changed = esapi.object_change_auth(key, tpm.root(esapi), new, session1=session)
+        changed = esapi.object_change_auth(key, tpm.root(esapi), new.octets, session1=session)
         return bytes(changed.buffer)
 
     private = authoriser.administer(record, old, change_auth, sessions.BOTH_WAYS, uri)

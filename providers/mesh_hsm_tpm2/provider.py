@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
-
-# The TSS logs every refused PIN to stderr by itself; what matters comes as an exception. It reads
-# this when it is loaded, so it is said before that.
-os.environ.setdefault("TSS2_LOG", "all+none")
 
 from mesh_hsm.errors import NotFoundError
 from mesh_hsm.files import ensure_private_dir

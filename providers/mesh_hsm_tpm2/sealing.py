@@ -25,9 +25,11 @@ from mesh_hsm.errors import FormatError
 from mesh_hsm_tpm2 import sessions, templates
 from mesh_hsm_tpm2.authorisation import Authoriser
 from mesh_hsm_tpm2.blobs import KeyFile
+from mesh_hsm_tpm2.structures import AuthValue, PublicArea
 from mesh_hsm_tpm2.tpm import Tpm
 
 LIMIT = 128  # MAX_SYM_DATA: what every TPM takes
+_NOTHING = b"\0"  # a TPM seals no empty data; the template says that this is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,15 @@ class Box:
         return box
 
 
-def seal(tpm: Tpm, label: str, secret: bytes, pin: PinPolicy, auth: bytes) -> bytes:
+def seal(tpm: Tpm, label: str, secret: bytes, pin: PinPolicy, auth: AuthValue) -> bytes:
     """TPM2_Create of a sealed datum; the secret and its PIN travel encrypted."""
-    if not 1 <= len(secret) <= LIMIT:
-        raise FormatError(f"a TPM seals 1 to {LIMIT} octets")
-    area, _ = TPMT_PUBLIC.unmarshal(templates.sealed().marshal())
-    sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(userAuth=auth, data=secret))
+    if len(secret) > LIMIT:
+        raise FormatError(f"a TPM seals at most {LIMIT} octets")
+    template = templates.sealed() if secret else templates.sealed_nothing()
+    area, _ = TPMT_PUBLIC.unmarshal(template.marshal())
+    sensitive = TPM2B_SENSITIVE_CREATE(
+        TPMS_SENSITIVE_CREATE(userAuth=auth.octets, data=secret or _NOTHING)
+    )
 
     def create(esapi: ESAPI) -> tuple[bytes, bytes]:
         root = tpm.root(esapi)
@@ -97,8 +102,11 @@ def unseal(tpm: Tpm, authoriser: Authoriser, box: Box) -> bytes:
 
     def open_box(esapi: ESAPI) -> bytes:
         with sessions.flushed(esapi, tpm.load(esapi, box.key.private, box.key.public)) as handle:
-            esapi.tr_set_auth(handle, auth)
+            esapi.tr_set_auth(handle, auth.octets)
             secret = esapi.unseal(handle, session1=tpm.session(esapi, sessions.OUTWARD))
             return bytes(secret)
 
-    return authoriser.tried(box, auth, open_box)
+    secret = authoriser.tried(box, auth, open_box)
+    # What the TPM loaded is what its public area says, so the policy there can be trusted.
+    sealed = PublicArea.parse(box.key.public)
+    return b"" if sealed.policy == templates.sealed_nothing().policy else secret

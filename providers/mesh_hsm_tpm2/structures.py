@@ -171,11 +171,25 @@ def _u16(*values: int) -> bytes:
     return b"".join(value.to_bytes(2, "big") for value in values)
 
 
-def check_pin(pin: bytes) -> bytes:
-    """A PIN that a TPM takes as it is: 1 to 32 octets, no NUL. Raises ``FormatError``.
+class AuthValue:
+    """A PIN as a TPM takes it, kept out of every ``repr`` and traceback. Empty: no PIN."""
 
-    TPMs drop trailing NULs and refuse an auth value longer than the name algorithm's digest.
-    """
-    if not 1 <= len(pin) <= 32 or b"\0" in pin:
-        raise FormatError("a TPM PIN has 1 to 32 octets")
-    return pin
+    __slots__ = ("octets",)
+
+    def __init__(self, octets: bytes = b"") -> None:
+        self.octets = octets
+
+    def __bool__(self) -> bool:
+        return bool(self.octets)
+
+    @classmethod
+    def of_pin(cls, octets: bytes) -> AuthValue:
+        """A PIN of 1 to 32 octets without NUL, else ``FormatError``.
+
+        TPMs drop trailing NULs and refuse more octets than the name algorithm's digest has.
+        """
+        pin = cls(octets)
+        del octets
+        if not 1 <= len(pin.octets) <= 32 or b"\0" in pin.octets:
+            raise FormatError("a TPM PIN has 1 to 32 octets")
+        return pin

@@ -7,6 +7,9 @@ the Mesh decides what is agreed and signed.
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+
 from mesh_hsm.errors import UnsupportedError
 from mesh_hsm.provider import Use
 from mesh_hsm_tpm2.policies import Policy
@@ -48,6 +51,12 @@ def key(algorithm: str, use: Use, policy: Policy, *, imported: bool = False) -> 
 def sealed() -> PublicArea:
     """A small secret under the storage root key, with or without a PIN."""
     return PublicArea(None, Attr.FIXED_TPM | Attr.FIXED_PARENT | Attr.USER_WITH_AUTH)
+
+
+def sealed_nothing() -> PublicArea:
+    """An empty secret, which a TPM refuses to seal: marked by a policy that nothing satisfies."""
+    marker = hashlib.sha256(b"mesh-hsm/1 tpm2 sealed nothing").digest()
+    return replace(sealed(), policy=marker)
 
 
 def _user_role(policy: Policy) -> Attr:

@@ -15,7 +15,7 @@ from mesh_hsm_tpm2 import capabilities, creating, importing, pins, sealing
 from mesh_hsm_tpm2.authorisation import Authoriser
 from mesh_hsm_tpm2.key import Tpm2Key
 from mesh_hsm_tpm2.records import Record
-from mesh_hsm_tpm2.structures import check_pin
+from mesh_hsm_tpm2.structures import AuthValue
 from mesh_hsm_tpm2.tpm import Tpm
 from mesh_hsm_tpm2.wrapping import WrappedShare
 
@@ -96,14 +96,16 @@ class Tpm2Token(Token):
         """Take a share that a dealer wrapped to ``storage_key``; it never was in our memory."""
         with self._new(spec) as auth:
             request = SecretRequest(SecretKind.PIN, f"{spec.label} as the dealer set it")
-            dealt = check_pin(self._tpm.secrets.secret(request)) if share.has_auth else b""
+            dealt = AuthValue()
+            if share.has_auth:
+                dealt = AuthValue.of_pin(self._tpm.secrets.secret(request))
             record = importing.import_wrapped(self._tpm, spec, share, dealt, auth, known_by)
             self._authoriser.remember(record, auth)
         return self._key(record)
 
     def seal(self, label: str, secret: bytes, pin: PinPolicy = PinPolicy.NONE) -> bytes:
         """Encrypt 1 to 128 octets under the storage root key."""
-        auth = b"" if pin is PinPolicy.NONE else self._authoriser.new_pin(label)
+        auth = AuthValue() if pin is PinPolicy.NONE else self._authoriser.new_pin(label)
         return sealing.seal(self._tpm, label, secret, pin, auth)
 
     def unseal(self, blob: bytes) -> bytes:
@@ -118,12 +120,14 @@ class Tpm2Token(Token):
     # -- inside ----------------------------------------------------------------------------------
 
     @contextmanager
-    def _new(self, spec: KeySpec) -> Iterator[bytes]:
+    def _new(self, spec: KeySpec) -> Iterator[AuthValue]:
         """The auth value of a key about to be made, after everything that can be refused."""
         with self._tpm.connection.held(), self._tpm.records.locked():
             self.capability(spec.algorithm, spec.use)
             self._tpm.records.check_free(spec.label)
-            yield b"" if spec.pin is PinPolicy.NONE else self._authoriser.new_pin(spec.label)
+            yield (
+                AuthValue() if spec.pin is PinPolicy.NONE else self._authoriser.new_pin(spec.label)
+            )
 
     def _record(self, uri: Uri) -> Record:
         label = uri.get("key")

@@ -7,7 +7,8 @@ out by ``Tpm`` only, so that every one of them is flushed and none is used after
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +37,7 @@ from mesh_hsm_tpm2.errors import (
     mapped,
 )
 from mesh_hsm_tpm2.records import Record, Records
+from mesh_hsm_tpm2.turns import Turns
 
 T = TypeVar("T")
 _RECOVERIES = 6  # each one frees a slot or starts again; more than this is no accident
@@ -55,6 +57,7 @@ class Tpm:
         self._session: ESYS_TR | None = None
         self._policy_session: ESYS_TR | None = None
         self._loaded: OrderedDict[str, ESYS_TR] = OrderedDict()
+        self._turns = Turns(folder / ".turns") if connection.is_raw else None
 
     # -- running commands ------------------------------------------------------------------------
 
@@ -63,7 +66,7 @@ class Tpm:
 
         ``command`` must take its handles from this object each time it is called.
         """
-        with self.connection.held() as esapi:
+        with self._turn() as esapi:
             for _ in range(_RECOVERIES):
                 try:
                     return command(esapi)
@@ -163,7 +166,7 @@ class Tpm:
 
     def unload(self, label: str) -> None:
         """Flush a key; a persistent one stays in the TPM."""
-        with self.connection.held() as esapi:
+        with self._turn() as esapi:
             handle = self._loaded.pop(label, None)
             if handle is not None:
                 _release(esapi, handle)
@@ -175,13 +178,30 @@ class Tpm:
     def close(self) -> None:
         """Flush everything of ours and end the connection."""
         try:
-            with self.connection.held() as esapi:
+            with self._turn() as esapi:
                 self._flush_all(esapi)
-        except DeviceError:
-            self._drop()  # closed already, or a child process: nothing here is ours to flush
+                if self._turns is not None:
+                    self._turns.end()
+        except (DeviceError, TSS2_Exception):
+            self._drop()  # closed already, a child process, or no TPM: nothing is ours to flush
         self.connection.close()
+        if self._turns is not None:
+            self._turns.close()
 
     # -- inside ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _turn(self) -> Iterator[ESAPI]:
+        """The ESAPI context; on a raw TPM with nobody else of ours in between."""
+        with self.connection.held() as esapi:
+            if self._turns is None:
+                yield esapi
+                return
+            with self._turns.taken() as disturbed:
+                if disturbed:
+                    self._abandon(esapi)
+                    self._flush_strays(esapi)
+                yield esapi
 
     def _load_recorded(self, esapi: ESAPI, record: Record) -> ESYS_TR:
         if record.persistent is None:
@@ -252,6 +272,13 @@ class Tpm:
     def _forget(self, esapi: ESAPI) -> None:
         """After a reset: nothing that we hold is there any more, or it is somebody else's."""
         self._flush_all(esapi)
+
+    def _abandon(self, esapi: ESAPI) -> None:
+        """Let go of handles without flushing what may bear their numbers by now."""
+        for handle in self._held():
+            with suppress(TSS2_Exception):
+                esapi.tr_close(handle)
+        self._drop()
 
     def _drop(self) -> None:
         self._root = self._session = self._policy_session = None

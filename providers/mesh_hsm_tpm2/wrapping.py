@@ -24,7 +24,7 @@ from mesh_hsm.errors import FormatError
 from mesh_hsm.provider import KeySpec
 from mesh_hsm_tpm2 import templates
 from mesh_hsm_tpm2.policies import Policy
-from mesh_hsm_tpm2.structures import Alg, PublicArea, check_pin, point_octets, sized
+from mesh_hsm_tpm2.structures import Alg, AuthValue, PublicArea, point_octets, sized
 
 try:  # cryptography moved it; TPMs will go on using it
     from cryptography.hazmat.decrepit.ciphers.modes import CFB
@@ -68,8 +68,10 @@ class WrappedShare:
         try:
             value = json.loads(text)
             names = ("public", "duplicate", "seed", "parent")
-            octets = [base64.b64decode(value[name], validate=True) for name in names]
-            share = cls(*octets, has_auth=value["has_auth"])
+            public, duplicate, seed, parent = (
+                base64.b64decode(value[name], validate=True) for name in names
+            )
+            share = cls(public, duplicate, seed, parent, value["has_auth"])
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError("not a share wrapped to a TPM") from error
         if share.to_json() != value or not isinstance(share.has_auth, bool):
@@ -103,8 +105,8 @@ def wrap_share(
     policy = Policy(tuple(sorted(set(spec.pcrs))), pcr_digest, spec.pin is not PinPolicy.NONE)
     template = templates.key(spec.algorithm, spec.use, policy, imported=True)
     area = replace(template, unique=point_octets(SecretScalar(on, scalar).public()))
-    auth = check_pin(initial_auth) if initial_auth else b""
-    sensitive = Alg.ECC.to_bytes(2, "big") + sized(auth, b"", on.scalar_octets(scalar))
+    auth = AuthValue.of_pin(initial_auth) if initial_auth else AuthValue()
+    sensitive = Alg.ECC.to_bytes(2, "big") + sized(auth.octets, b"", on.scalar_octets(scalar))
     duplicate, seed = _outer_wrap(parent, area.name, sized(sensitive))
     return WrappedShare(area.marshal(), duplicate, seed, parent.name, bool(initial_auth))
 
