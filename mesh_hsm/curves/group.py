@@ -8,7 +8,7 @@ values only; secret scalars go through ``mesh_hsm.curves.secret_scalar``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mesh_hsm.errors import FormatError, InvalidPointError
@@ -233,6 +233,7 @@ class XOnly:
 
     curve: Curve
     x: int
+    _even: Point | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def decode(cls, curve: Curve, octets: bytes) -> XOnly:
@@ -255,7 +256,9 @@ class XOnly:
 
     def lifts(self) -> tuple[Point, Point]:
         """Both points with this x, the one with even y first. Raises ``InvalidPointError``."""
-        even = self.curve.lift(self.x)
+        even = self._even or self.curve.lift(self.x)
+        # Kept for the next caller: the check of an answer pays for the square root, combining not.
+        object.__setattr__(self, "_even", even)
         return even, -even
 
     def check_answer(self) -> None:
@@ -265,4 +268,4 @@ class XOnly:
         """
         if self.x == 0:
             raise InvalidPointError(f"the answer on {self.curve.name} is zero")
-        self.curve.lift(self.x).check_answer()
+        self.lifts()[0].check_answer()

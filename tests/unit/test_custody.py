@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh_hsm.custody import (
@@ -53,6 +53,7 @@ def test_additive(
     assert (whole.theft, whole.loss) == (theft, loss)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(CustodyClass), min_size=1, max_size=6), st.data())
 def test_theft_means_that_a_thief_of_weaker_things_has_too_few_shares(
     classes: list[CustodyClass], data: st.DataObject

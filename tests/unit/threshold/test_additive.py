@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from Cryptodome.PublicKey.ECC import EccPoint
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh_hsm.curves import CURVES, ED448, P256, P384, X448, X25519, Curve, Point
@@ -14,6 +14,7 @@ from mesh_hsm.errors import FormatError, InvalidPointError
 from mesh_hsm.threshold import combine
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(list(CURVES.values())),
     st.lists(st.integers(1, 2**64), min_size=1, max_size=4, unique=True),

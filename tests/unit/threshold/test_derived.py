@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
     encode_dss_signature,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh_hsm.curves import (
@@ -92,6 +92,7 @@ def test_the_signature_verifies_under_the_derived_key_alone(
         assert key.use is Use.SIGN
 
 
+@settings(deadline=None)
 @given(st.sampled_from([P256, P384, P521]), st.data())
 def test_device_digest_is_left_aligned_and_invertible(curve: Curve, data: st.DataObject) -> None:
     size = {P256: 32, P384: 48, P521: 64}[curve]
@@ -107,6 +108,7 @@ def test_device_digest_is_left_aligned_and_invertible(curve: Curve, data: st.Dat
     assert e_prime * y % curve.order == int.from_bytes(digest, "big") % curve.order
 
 
+@settings(deadline=None)
 @given(st.sampled_from([P256, P384, P521]), st.data())
 def test_finish_multiplies_s_and_makes_it_low(curve: Curve, data: st.DataObject) -> None:
     n, size = curve.order, curve.scalar_size

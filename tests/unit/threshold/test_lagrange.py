@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh_hsm.curves import CURVES, P256, Curve
@@ -15,6 +15,7 @@ from mesh_hsm.threshold import lagrange
 curves = st.sampled_from(list(CURVES.values()))
 
 
+@settings(deadline=None)
 @given(curves, st.integers(1, 2**200), st.integers(2, 6))
 def test_all_parts_of_a_split_add_up(curve: Curve, x: int, count: int) -> None:
     parts = lagrange.split(curve, x, count)
@@ -23,6 +24,7 @@ def test_all_parts_of_a_split_add_up(curve: Curve, x: int, count: int) -> None:
     assert all(0 < part < curve.order for part in parts)
 
 
+@settings(deadline=None)
 @given(curves, st.integers(1, 2**200), st.integers(2, 4), st.integers(0, 2))
 def test_any_threshold_of_shares_gives_the_scalar_back_and_fewer_do_not(
     curve: Curve, x: int, threshold: int, spare: int

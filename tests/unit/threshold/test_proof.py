@@ -116,7 +116,7 @@ def test_no_nonce_is_used_twice() -> None:
 
 
 @every_case
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_no_altered_octet_passes(curve: Curve, use: Use, data: st.DataObject) -> None:
     X, Z = contribution(curve, use)
