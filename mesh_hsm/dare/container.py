@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from mesh_hsm.dare import jsonb
 from mesh_hsm.dare.model import JsonObject
-from mesh_hsm.dare.payload import Payload, PayloadWriter
+from mesh_hsm.dare.payload import Payload, PayloadWriter, Sink
 from mesh_hsm.dare.strict_json import MAX_OCTETS, compact, parse_object
 from mesh_hsm.errors import FormatError, UnsupportedError
 
@@ -71,7 +71,7 @@ class Writer:
     """Writes one envelope: header at once, payload in pieces, trailer at the end."""
 
     def __init__(
-        self, sink: BinaryIO, header: JsonObject, *, armor: bool = False, size: int | None = None
+        self, sink: Sink, header: JsonObject, *, armor: bool = False, size: int | None = None
     ) -> None:
         text = compact(header)
         if len(text) >= MAX_OCTETS - 1024:  # room for brackets and the payload's head
@@ -101,9 +101,7 @@ def _object(octets: bytes, at: int) -> tuple[JsonObject, int, bool]:
         first = token[0][0]
         if first >= _CODED:
             value, end = jsonb.read_value(octets, at)
-            if not isinstance(value, dict):
-                raise FormatError("header and trailer are JSON objects")
-            return value, end, True
+            return cast(JsonObject, value), end, True  # since it begins with a brace
         if token[0] == b'"':
             break
         depth += (first in b"{[") - (first in b"}]")

@@ -36,6 +36,7 @@ from mesh_hsm.dare.model import (
 from mesh_hsm.dare.protected import NONE, Protected, meta_text, read_protected
 from mesh_hsm.dare.published_keys import PresharedKey
 from mesh_hsm.dare.strict_json import compact, parse
+from mesh_hsm.dare.write_behind import write_behind
 from mesh_hsm.errors import (
     CannotVerifyError,
     ConflictError,
@@ -104,16 +105,17 @@ def encode(
         entries = tuple(wrapping.wrap(seed, recipients))
         protected = replace(protected, salt=salt, commit=keys.commit, recipients=entries)
     P = protected.text()
-    if recipients:
-        writer = _writer(sink, protected, armor, None if size is None else size + suite.TAG_SIZE)
-        digest = stream.encrypt(source, writer, keys, P, digest=bool(by_fp))
-    else:
-        writer = _writer(sink, protected, armor, size)
-        digest = stream.copy(source, writer)
     trailer: JsonObject = {}
-    if by_fp:
-        trailer["signatures"] = [signatures.sign(one, P, digest) for one in by_fp.values()]
-    writer.finish(trailer)
+    with write_behind(sink) as behind:
+        stored = size + suite.TAG_SIZE if recipients and size is not None else size
+        writer = Writer(behind, protected.header(), armor=armor, size=stored)
+        if recipients:
+            digest = stream.encrypt(source, writer, keys, P, digest=bool(by_fp))
+        else:
+            digest = stream.copy(source, writer)
+        if by_fp:
+            trailer["signatures"] = [signatures.sign(one, P, digest) for one in by_fp.values()]
+        writer.finish(trailer)
     trusted = {fp: one.public for fp, one in by_fp.items()}
     found = signatures.read_signatures(trailer, protected.signers)
     checked = signatures.verify(found, P, digest, trusted)
@@ -305,10 +307,6 @@ def _octets(envelope: Envelope | bytes) -> BytesIO:
         return BytesIO(compact(envelope))
     except (TypeError, ValueError, RecursionError) as error:
         raise FormatError("not a DARE envelope in text form") from error
-
-
-def _writer(sink: BinaryIO, protected: Protected, armor: bool, size: int | None) -> Writer:
-    return Writer(sink, protected.header(), armor=armor, size=size)
 
 
 def _payload_keys(protected: Protected, keys: Sequence[Key]) -> tuple[suite.PayloadKeys, str]:

@@ -25,6 +25,14 @@ _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 _SPACE = re.compile(rb"\\[nrt]|[ \t\r\n]+")
 
 
+class Sink(Protocol):
+    """Something that takes octets, all of them or as many as it says."""
+
+    def write(self, octets: bytes | memoryview, /) -> int:
+        """Take octets; how many were taken."""
+        ...
+
+
 def read_into(source: BinaryIO, view: memoryview) -> int:
     """Fill ``view`` as far as the source reaches; raw streams may give less at a time."""
     filled = 0
@@ -166,7 +174,7 @@ class _Text:
 
     def readinto(self, view: memoryview) -> int:
         while not self._octets:
-            if self._closed and not self._text:
+            if self._closed:
                 return 0
             self._decode()
         got = min(len(view), len(self._octets))
@@ -184,8 +192,7 @@ class _Text:
 
     def _decode(self) -> None:
         """Move some more text to octets; only the last group may be incomplete."""
-        if not self._closed:
-            self._take()
+        self._take()
         whole = len(self._text) if self._closed else len(self._text) // 4 * 4
         group = bytes(self._text[:whole]).translate(_TO_STANDARD)
         del self._text[:whole]
@@ -216,7 +223,7 @@ class _Text:
 class PayloadWriter:
     """Writes payload octets as an item of known ``size``, as chunks (None), or as base64url."""
 
-    def __init__(self, sink: BinaryIO, *, armor: bool, size: int | None) -> None:
+    def __init__(self, sink: Sink, *, armor: bool, size: int | None) -> None:
         self._sink = sink
         self._armor = armor
         self._size = size
@@ -277,7 +284,7 @@ def _fill(reader: _Reader, view: memoryview) -> int:
     return filled
 
 
-def write_all(sink: BinaryIO, octets: bytes | bytearray | memoryview) -> None:
+def write_all(sink: Sink, octets: bytes | bytearray | memoryview) -> None:
     """Write everything; raw streams may take less at a time."""
     with memoryview(octets) as view:
         done = 0

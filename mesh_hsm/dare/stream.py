@@ -7,6 +7,7 @@ second one releases. ``Payload`` sees to it that both passes read the same octet
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 from mesh_hsm.dare.container import Writer
 from mesh_hsm.dare.payload import BLOCK, Payload, blocks_of, changed, write_all
 from mesh_hsm.dare.suite import MAX_PLAINTEXT, TAG_SIZE, PayloadKeys
+from mesh_hsm.dare.write_behind import write_behind
 from mesh_hsm.errors import DecryptionError, FormatError, StorageError, UnsupportedError
 
 _SPOOL_FOLDER: Final = "/var/tmp" if os.path.isdir("/var/tmp") else None  # noqa: S108  unnamed file
@@ -74,14 +76,16 @@ def check(payload: Payload, keys: PayloadKeys, protected: str, *, digest: bool) 
 
 def release(payload: Payload, keys: PayloadKeys, protected: str, sink: BinaryIO) -> None:
     """Write the plaintext of a payload that ``check`` has passed."""
-    for _, plaintext in _decrypted(payload, keys, protected):
-        write_all(sink, plaintext)
+    with write_behind(sink) as behind:
+        for _, plaintext in _decrypted(payload, keys, protected):
+            behind.write(plaintext)
 
 
 def release_clear(payload: Payload, sink: BinaryIO) -> None:
     """Write a clear payload whose signatures have been verified over ``payload_digest``."""
-    for block in payload.blocks():
-        write_all(sink, block)
+    with write_behind(sink) as behind:
+        for block in payload.blocks():
+            behind.write(block)
 
 
 def payload_digest(payload: Payload) -> bytes:
@@ -101,18 +105,26 @@ def seekable(source: BinaryIO) -> Iterator[BinaryIO]:
     if source.seekable():
         yield source
         return
+    with _spooled(source) as spool:
+        yield spool
+
+
+def _spooled(source: BinaryIO) -> BinaryIO:
     folder = None if "TMPDIR" in os.environ else _SPOOL_FOLDER
     try:
-        spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed below, after the yield
-        for block in blocks_of(source):
-            write_all(spool, block)
+        raw = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  outlives this
+        try:
+            for block in blocks_of(source):
+                write_all(raw, block)
+        except BaseException:
+            raw.close()
+            raise
     except OSError as error:
         raise StorageError(
             f"cannot keep the ciphertext of a pipe: {error.strerror}",
             hint="free some space, or name another folder by TMPDIR",
         ) from error
-    with spool:
-        yield spool
+    return io.BufferedReader(raw)
 
 
 def _decrypted(
