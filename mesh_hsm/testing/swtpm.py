@@ -214,7 +214,7 @@ class Swtpm:
 
     def _wait(self) -> None:
         deadline = time.monotonic() + _PATIENCE
-        while not (self.socket.exists() and self._control.exists()):
+        while not (_listens(self.socket) and _listens(self._control)):
             if self._process is None or self._process.poll() is not None:
                 raise DeviceError("swtpm ended as soon as it was started")
             if time.monotonic() > deadline:
@@ -256,3 +256,9 @@ class Swtpm:
         )
         if made.returncode:
             raise DeviceError(f"swtpm_setup failed: {made.stdout[-300:]!r}")
+
+
+def _listens(path: Path) -> bool:
+    # A socket's file is there a moment before anybody listens at it.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        return connection.connect_ex(str(path)) == 0

@@ -10,6 +10,7 @@ import socket
 import socketserver
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -100,6 +101,8 @@ class Tap:
     upstream: Path
     requests: list[bytes] = field(default_factory=list)
     responses: list[bytes] = field(default_factory=list)
+    verdict: Callable[[bytes], int | None] = lambda request: None
+    """Asked before each command: a response code to answer in the TPM's place, or None."""
 
     def clear(self) -> None:
         """Forget what has passed so far."""
@@ -113,7 +116,7 @@ class Tap:
 
     @property
     def octets(self) -> bytes:
-        """Everything that has passed, both ways."""
+        """All that has passed, both ways."""
         return b"".join(self.requests) + b"".join(self.responses)
 
     def __enter__(self) -> Self:
@@ -127,8 +130,12 @@ class Tap:
                     except EOFError:
                         return
                     with one_at_a_time:
-                        response = exchange(tap.upstream, request)
+                        code = tap.verdict(request)
                         tap.requests.append(request)
+                        if code is None:
+                            response = exchange(tap.upstream, request)
+                        else:
+                            response = _HEADER.pack(_NO_SESSIONS, _HEADER.size, code)
                         tap.responses.append(response)
                     self.request.sendall(response)
 

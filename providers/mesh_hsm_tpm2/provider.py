@@ -7,12 +7,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from mesh_hsm.errors import NotFoundError
+from mesh_hsm.errors import NotFoundError, ProviderUnavailableError
 from mesh_hsm.files import ensure_private_dir
-from mesh_hsm.provider import Token, TokenInfo
+from mesh_hsm.provider import Finding, Token, TokenInfo
 from mesh_hsm.secret_source import NoSecrets, SecretSource
 from mesh_hsm.uri import Uri
-from mesh_hsm_tpm2 import identity
+from mesh_hsm_tpm2 import diagnosis, identity
 from mesh_hsm_tpm2.connection import Connection, default_tcti
 from mesh_hsm_tpm2.storage_root import Pin
 from mesh_hsm_tpm2.token import Tpm2Token
@@ -55,6 +55,18 @@ class Tpm2Provider:
         except BaseException:
             tpm.close()
             raise
+
+    def diagnose(self) -> Sequence[Finding]:
+        """What is wrong with the default TPM and its set-up; the codes are in ``diagnosis``."""
+        try:
+            connection = Connection(default_tcti())
+        except ProviderUnavailableError as error:
+            return [diagnosis.unreachable(error)]
+        tpm = Tpm(connection, self._records, NoSecrets())
+        try:
+            return list(diagnosis.of_tpm(tpm, self._records))
+        finally:
+            tpm.close()
 
     def _folder(self, tcti: str | None) -> Path:
         if tcti is None:

@@ -31,6 +31,9 @@ class Turns:
     @contextmanager
     def taken(self) -> Iterator[bool]:
         """A turn. True if somebody else's handles may be in the TPM, and ours may be gone."""
+        if not self._path.parent.is_dir():
+            yield False  # no records, so no program of ours has used the TPM through them
+            return
         if self._depth == 0:
             with storage_errors("lock", self._path):
                 if self._file is None:
