@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -219,6 +219,4 @@ def message(signer: bytes, header: Any, payload: bytes) -> bytes:
 
 
 def _b64(octets: bytes) -> str:
-    from base64 import urlsafe_b64encode
-
     return urlsafe_b64encode(octets).decode().rstrip("=")

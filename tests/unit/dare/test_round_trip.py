@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import threading
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from mesh_hsm import dare
 from mesh_hsm.curves import Point
 from mesh_hsm.dare.payload import BLOCK
+from mesh_hsm.dare.strict_json import b64url, compact, un_b64url
 from mesh_hsm.errors import (
     ConflictError,
     DecryptionError,
@@ -145,6 +147,18 @@ def test_a_double_recipient_needs_both_keys(decryptor: Any) -> None:
     ):
         with pytest.raises(DecryptionError):
             dare.unseal(envelope, keys=keys)
+
+
+def test_either_ephemeral_of_a_double_recipient_counts(decryptor: Any) -> None:
+    device, once = decryptor("P-384"), decryptor("P-384", "Once")
+    both = dare.DoubleRecipient(device.public, once.public)
+    envelope = dare.seal(b"seed", recipients=[both])
+    P = json.loads(un_b64url(envelope[0]["protected"], "P"))
+    (entry,) = P["recipients"]
+    entry["epk"], entry["epk2"] = entry["epk2"], entry["epk"]
+    envelope[0]["protected"] = b64url(compact(P))
+    with pytest.raises(DecryptionError):
+        dare.unseal(envelope, keys=[dare.DoubleDecryptor(device, once)])
 
 
 def test_a_double_recipient_is_alone(decryptor: Any) -> None:
@@ -316,6 +330,4 @@ def test_signing_twice_is_a_conflict(signer: Any) -> None:
 
 
 def dare_octets(envelope: list[Any]) -> bytes:
-    import json
-
-    return json.dumps(envelope).encode()
+    return compact(envelope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import pytest
@@ -157,8 +158,6 @@ def test_a_key_that_does_not_sign_is_no_signer(decryptor: Any, signer: Any) -> N
 
 def test_a_protected_header_that_protects_nothing_is_refused(signer: Any) -> None:
     envelope = dare.seal(b"x", signers=[signer("P-256")])
-    import json
-
     P = json.loads(un_b64url(envelope[0]["protected"], "P"))
     del P["signers"]
     with pytest.raises(FormatError):
