@@ -25,16 +25,14 @@ def recover(X: Point, x1: XOnly, x3: XOnly) -> Point:
     xX, yX = X.x, X.y
     if yX == 0:
         raise InvalidPointError("recovery needs a public point of order above two")
-    if x1.x == xX:
-        point = X
-    else:
-        squares = curve.right_side(x1.x) + yX * yX
-        chord = (x3.x + curve.a2 + x1.x + xX) * (x1.x - xX) ** 2
-        y1 = (squares - chord) * pow(2 * yX, -1, p) % p
-        try:
-            point = curve.point(x1.x, y1)
-        except InvalidPointError as error:
-            raise VerificationError("the device's two answers do not fit together") from error
+    # At x1 = x(X) this gives yX itself, as it should: S = T then.
+    squares = curve.right_side(x1.x) + yX * yX
+    chord = (x3.x + curve.a2 + x1.x + xX) * (x1.x - xX) ** 2
+    y1 = (squares - chord) * pow(2 * yX, -1, p) % p
+    try:
+        point = curve.point(x1.x, y1)
+    except InvalidPointError as error:
+        raise VerificationError("the device's two answers do not fit together") from error
     # Beyond y1² = f(x1), which made the point: covers x1 = x(X) and an x3 beyond the field.
     total = point + X
     if total.is_neutral or total.x != x3.x:

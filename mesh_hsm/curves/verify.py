@@ -81,11 +81,9 @@ def verify_ed25519ctx(
     if len(context) > 255:
         raise FormatError("an Ed25519ctx context has at most 255 octets")
     public.check_foreign()
-    if len(signature) != 64:
-        return False
     R = signature[:32]
     try:
-        s = ED25519.scalar(signature[32:])
+        s = ED25519.scalar(signature[32:])  # 32 octets exactly, so the signature has 64
     except FormatError:
         return False
     dom2 = _DOM2 + bytes([0, len(context)]) + context

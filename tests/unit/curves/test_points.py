@@ -57,6 +57,9 @@ def test_the_order_is_the_order(any_curve: Curve) -> None:
     n = any_curve.order
     assert any_curve.base.multiply(n).is_neutral
     assert any_curve.base.multiply(n - 1) == -any_curve.base
+    # Above n the ladder meets its own starting point, and the neutral one, on the way.
+    for k in range(n, n + 9):
+        assert any_curve.base.multiply(k) == any_curve.base.multiply(k - n)
     assert pow(2, n - 1, n) == 1
     p, h = any_curve.field_prime, any_curve.cofactor
     assert (h * n - p - 1) ** 2 <= 4 * p  # Hasse: with n prime, h is the whole cofactor

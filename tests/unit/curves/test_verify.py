@@ -97,6 +97,7 @@ class TestEcdsa:
             b"\xff" * (2 * width),
             signature[:-1],
             signature + b"\x00",
+            r + b"\x00" + s,
             b"",
         ):
             assert not verify_prehashed(public, digest, wrong)
