@@ -20,6 +20,10 @@ def requested(record: DeviceRecord, request: Signed[ConnectionRequest]) -> dict[
         "token": record.token,
         "status": "connected" if record.connection is not None else "requested",
         "custody": request.value.custody,
+        "mesh": None,
+        "composite": None,
+        "not_on_or_after": None,
+        "combined": {},
     }
 
 
@@ -61,13 +65,13 @@ def device_lines(shown: dict[str, Any]) -> list[str]:
             ("UDF", shown["udf"]),
             ("token", shown["token"]),
             ("status", shown["status"]),
-            ("Mesh", shown.get("mesh")),
-            ("composite", shown.get("composite")),
-            ("valid until", shown.get("not_on_or_after")),
+            ("Mesh", shown["mesh"]),
+            ("composite", shown["composite"]),
+            ("valid until", shown["not_on_or_after"]),
         ]
     )
     lines += ["", "The keys as the token holds them:", *custody_lines(shown["custody"])]
-    for use, key in shown.get("combined", {}).items():
+    for use, key in shown["combined"].items():
         lines += ["", f"Combined {use} key {key['udf']}", *composite_lines(key["custody"], 2)]
     return lines
 

@@ -57,7 +57,7 @@ def create(session: Session, backup_to: Path | None, no_escrow: bool, name: str)
         )
     with session.state.writing():
         record, profile = create_mesh(session, name, backup_to, datetime.now(UTC))
-    shown = describe(record, profile)
+    shown = describe(record, profile) | {"keys": _custody(session, record)}
     session.output.result({"mesh": shown}, _lines(shown))
 
 
@@ -93,6 +93,7 @@ def describe(record: MeshRecord | None, profile: ProfileMaster) -> dict[str, Any
         "escrow": [udf_of(key) for key in profile.escrow_encryption],
         "administered_here": record is not None,
         "backup": record.backup if record else None,
+        "keys": {},
     }
 
 
@@ -116,6 +117,6 @@ def _lines(shown: dict[str, Any]) -> list[str]:
             ("backup", shown["backup"] or ("none" if shown["administered_here"] else None)),
         ]
     )
-    for use, key in shown.get("keys", {}).items():
+    for use, key in shown["keys"].items():
         lines += ["", *fields([(use, key["uri"])]), *statement_lines(key["custody"], 2)]
     return lines

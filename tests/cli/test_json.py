@@ -1,0 +1,142 @@
+"""Every command's JSON has the shape that docs/reference/json.md shows, and no member more."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import PASSPHRASE, PIN, STORE, Home, World
+from tests.cli.test_basics import COMMANDS
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "json.md"
+LEFT_OUT = {"custody statement", "report"}
+
+
+@cache
+def sections() -> dict[str, Any]:
+    """The example of each section."""
+    found = re.findall(r"^##+ ([\w ]+)\n(.*?)(?=^##|\Z)", PAGE.read_text(), re.M | re.S)
+    examples = {title: re.search(r"```json\n(.*?)```", text, re.S) for title, text in found}
+    return {title: json.loads(found[1]) for title, found in examples.items() if found}
+
+
+@cache
+def nullable() -> set[str]:
+    text = " ".join(PAGE.read_text().split())
+    listed = re.search(r"These members may be null: (.*?)\.", text)
+    assert listed
+    return set(re.findall(r"`(\w+)`", listed[1]))
+
+
+def check(actual: Any, example: Any, where: str, sparse: bool = False) -> None:
+    """Fail unless ``actual`` has the shape of ``example``."""
+    if isinstance(example, str) and (named := re.fullmatch(r"<([\w ]+)>", example)):
+        check(actual, sections()[named[1]], f"{where} ({named[1]})", named[1] in LEFT_OUT)
+    elif isinstance(example, dict):
+        assert isinstance(actual, dict), where
+        assert actual.keys() <= example.keys(), where
+        if not sparse and actual:
+            assert actual.keys() == example.keys(), where
+        for name, value in actual.items():
+            if value is None:
+                assert name in nullable(), f"{where}.{name} is null"
+            else:
+                check(value, example[name], f"{where}.{name}", sparse and name == "error")
+    elif isinstance(example, list):
+        assert isinstance(actual, list), where
+        for value in actual:
+            check(value, example[0], f"{where}[]")
+    elif example is not None:
+        assert type(actual) is type(example), where
+
+
+def test_every_command_is_documented() -> None:
+    assert set(COMMANDS) <= set(sections())
+
+
+def test_the_check_itself_finds_what_differs() -> None:
+    good = {"file": "x", "report": {"form": "hsm-1"}}
+    check(good, sections()["dare encode"], "good")
+    bad: list[dict[str, Any]] = [
+        {"file": "x"},
+        {"file": 3, "report": {}},
+        {"file": None, "report": {}},
+        {"file": "x", "report": {"more": 1}},
+        {"file": "x", "report": {"recipients": [1]}},
+    ]
+    for value in bad:
+        with pytest.raises(AssertionError):
+            check(value, sections()["dare encode"], "bad")
+
+
+def test_every_command_s_json(world: World) -> None:
+    admin, laptop = world.admin, world.laptop
+    (laptop.folder / "letter").write_text("hello")
+    secret = {"passphrase": PASSPHRASE}
+    store = {"passphrase": STORE}
+    generate = ("key", "generate", "--token", "soft:", "--use", "sign", "--label", "spare")
+    fresh = Home(world.folder / "fresh")
+    fresh.folder.mkdir()
+    backup = {"passphrase": PASSPHRASE, "store-passphrase": STORE}
+    done = {
+        "mesh create": fresh.ok("mesh", "create", "--backup-to", "b", "--json", secrets=backup),
+        "mesh show": admin.ok("mesh", "show", "--json"),
+        "device init": fresh.ok(
+            "device", "init", "--name", "tablet", "--token", "soft:", "--json", secrets=secret
+        ),
+        "device list": admin.ok("device", "list", "--json"),
+        "device show": laptop.ok("device", "show", "--json", secrets=secret),
+        "key generate": laptop.ok(*generate, "--json", secrets=secret),
+        "key list": laptop.ok("key", "list", "--json"),
+        "key show": laptop.ok("key", "show", "laptop-sign", "--json"),
+        "key delete": laptop.ok("key", "delete", "spare", "--yes", "--json", secrets=secret),
+        "pin change": laptop.ok(
+            "pin", "change", "--json", secrets=secret | {"new-passphrase": PASSPHRASE}
+        ),
+        "provider list": laptop.ok("provider", "list", "--json"),
+        "token list": laptop.ok("token", "list", "--json"),
+        "token show": laptop.ok("token", "show", "soft:", "--json"),
+        "dare encode": laptop.ok(
+            *("dare", "encode", "letter", "-r", "laptop", "--sign", "device", "--json"),
+            secrets=secret,
+        ),
+        "dare decode": laptop.ok(
+            "dare", "decode", "letter.dare", "-o", "back", "--json", secrets=secret
+        ),
+        "dare verify": admin.ok("dare", "verify", "../laptop/letter.dare", "--json"),
+        "dare info": admin.ok("dare", "info", "../laptop/letter.dare", "--json"),
+        "doctor": admin.run("doctor", "--json"),
+        "completion": admin.ok("completion", "zsh", "--json"),
+    }
+    udf = done["device init"].json["device"]["udf"]
+    mesh = done["mesh create"].json["mesh"]["udf"]
+    done["device connect"] = fresh.ok(
+        *("device", "connect", "tablet.request.dare", "--out", "r", "--confirm-udf", udf),
+        "--json",
+        secrets=store,
+    )
+    done["device activate"] = fresh.ok(
+        *("device", "activate", "r", "--out", "c", "--confirm-udf", mesh, "--json"),
+        secrets=secret,
+    )
+    done["device accept"] = fresh.ok("device", "accept", "c", "--json")
+    assert set(done) == set(COMMANDS)
+    for name, run in done.items():
+        if name != "doctor":
+            check(run.json, sections()[name], name)
+    check(done["doctor"].json["findings"], sections()["doctor"]["findings"], "doctor")
+    assert done["doctor"].json["versions"].keys() <= sections()["doctor"]["versions"].keys()
+
+
+def test_an_error_as_json(world: World) -> None:
+    error = world.laptop.run(
+        "device", "show", "--json", secrets={"passphrase": b"another passphrase"}
+    )
+    assert error.code == 5
+    assert error.error.keys() <= sections()["Errors"]["error"].keys()
+    assert PIN.decode() not in error.err
