@@ -116,25 +116,19 @@ def open_object(
     except CannotVerifyError as error:  # we know who may sign, so an unknown key is a wrong one
         raise _wrong_signer(kind) from error
     report = opened.report
-    verified = [
-        one.fingerprint
-        for one in report.signers
-        if one.status is dare.SignatureStatus.VERIFIED and one.fingerprint in allowed
-    ]
-    if len(report.signers) != 1 or len(verified) != 1 or verified[0] is None:
+    verified = _verified(report.signers)
+    # A countersigner is trusted to add a signature, not to be the signer.
+    signer = allowed.get(verified[0]) if len(verified) == len(report.signers) == 1 else None
+    if signer is None:
         raise _wrong_signer(kind)
     value = kind.read(decode(opened.payload, kind.TAG))
     if report.meta.message_type != kind.TAG or report.meta.cty != CONTENT_TYPE:
         raise VerificationError(f"the envelope does not say that it holds a {kind.TAG}")
     if report.envelope_id != value.envelope_id:
         raise VerificationError(f"the EnvelopeId is not that of the {kind.TAG} in it")
-    counter = tuple(
-        others[one.fingerprint]
-        for one in report.countersigners
-        if one.status is dare.SignatureStatus.VERIFIED and one.fingerprint in others
-    )
+    counter = tuple(others[one] for one in _verified(report.countersigners) if one in others)
     digest = sha512(opened.payload).digest()
-    return Signed(value, envelope, digest, allowed[verified[0]], counter)
+    return Signed(value, envelope, digest, signer, counter)
 
 
 def open_claimed(
@@ -156,6 +150,12 @@ def as_envelope(envelope: Envelope | bytes) -> Envelope:
         case [{"protected": _}, _, _]:
             return list(value)
     raise FormatError("not a signed object in the text form of hsm-1")
+
+
+def _verified(signatures: Iterable[dare.SignatureReport]) -> list[bytes]:
+    """Fingerprints of those who signed payload and header both."""
+    status = dare.SignatureStatus.VERIFIED
+    return [one.fingerprint for one in signatures if one.status is status and one.fingerprint]
 
 
 def _wrong_signer(kind: type[MeshObject]) -> VerificationError:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from mesh_hsm import dare
-from mesh_hsm.dare import ContentMeta
+from mesh_hsm.dare import ContentMeta, DoubleDecryptor
+from mesh_hsm.dare.strict_json import b64url, un_b64url
 from mesh_hsm.errors import (
     DecryptionError,
     FormatError,
@@ -19,6 +20,7 @@ from mesh_hsm.errors import (
     VerificationError,
 )
 from mesh_hsm.mesh import (
+    ActivationDevice,
     open_connection,
     open_pins,
     open_profile_device,
@@ -26,7 +28,8 @@ from mesh_hsm.mesh import (
     open_request,
     open_response,
 )
-from mesh_hsm.mesh.signed import CONTENT_TYPE
+from mesh_hsm.mesh.device_keys import plain_decryptor
+from mesh_hsm.mesh.signed import CONTENT_TYPE, open_object
 
 Objects = dict[str, tuple[Any, Callable[[Any], Any], Any]]
 KINDS = [
@@ -219,29 +222,30 @@ def test_two_administrators_do_not_sign_one_connection(
 
 
 def test_every_member_of_the_sealed_activation(mesh: Any, device: Any, connected: Any) -> None:
-    def activate(response: Any) -> None:
-        device.activate(response, confirm_master_udf=mesh.udf)
+    both = DoubleDecryptor(plain_decryptor(device.keys.encryption), device.once)
+
+    def opens(envelope: Any) -> Any:
+        administrator = mesh.administrator.public
+        return open_object(envelope, ActivationDevice, [administrator], keys=[both])
 
     header, payload, trailer = connected.response.value.activation
-    protected = un64(header["protected"])
-    envelopes = [
-        ("payload", [header, altered(payload), trailer]),
-        ("tag", [header, payload[:-2] + ("AA" if payload[-2:] != "AA" else "BB"), trailer]),
-        *(
-            (where, [header | {"protected": b64(changed)}, payload, trailer])
+    protected, octets = un64(header["protected"]), un_b64url(payload, "payload")
+    signature = trailer["signatures"][0]
+    assert opens([header, payload, trailer]).value.connection_digest == connected.connection.digest
+    cases = {
+        "ciphertext": [header, b64url(bytes([octets[0] ^ 1]) + octets[1:]), trailer],
+        "tag": [header, b64url(octets[:-1] + bytes([octets[-1] ^ 1])), trailer],
+        "payload truncated": [header, b64url(octets[:-1]), trailer],
+        "trailer": [header, payload, {}],
+        **{
+            f"protected.{where}": [header | {"protected": b64(changed)}, payload, trailer]
             for where, changed in one_by_one(protected)
-        ),
-    ]
-    for where, envelope in envelopes:
-        inner = {
-            "EnvelopedProfileMaster": mesh.profile.envelope,
-            "EnvelopedConnectionDevice": connected.connection.envelope,
-            "EnvelopedActivationDevice": envelope,
-        }
-        response = dare.seal(
-            json.dumps({"ConnectionResponse": inner}).encode(),
-            signers=[mesh.administrator],
-            meta=ContentMeta(cty=CONTENT_TYPE, message_type="ConnectionResponse"),
-            envelope_id=device.udf,
-        )
-        refused(activate, response, where, FormatError, VerificationError, DecryptionError)
+        },
+        **{f"header.{where}": [changed, payload, trailer] for where, changed in one_by_one(header)},
+        **{
+            f"signature.{where}": [header, payload, {"signatures": [changed]}]
+            for where, changed in one_by_one(signature)
+        },
+    }
+    for where, envelope in cases.items():
+        refused(opens, envelope, where, FormatError, VerificationError, DecryptionError)

@@ -14,6 +14,7 @@ import pytest
 
 from mesh_hsm import dare
 from mesh_hsm.curves import SecretScalar
+from mesh_hsm.dare import ContentMeta
 from mesh_hsm.errors import (
     CannotVerifyError,
     DecryptionError,
@@ -22,6 +23,7 @@ from mesh_hsm.errors import (
     VerificationError,
 )
 from mesh_hsm.mesh import (
+    ActivationDevice,
     CombinedKey,
     Composite,
     ConnectionResponse,
@@ -34,7 +36,8 @@ from mesh_hsm.mesh import (
 )
 from mesh_hsm.mesh.contribution import contribution, draw_seed
 from mesh_hsm.mesh.device_keys import plain_decryptor
-from mesh_hsm.mesh.signed import seal_object, sign_object
+from mesh_hsm.mesh.signed import CONTENT_TYPE, seal_object, sign_object
+from mesh_hsm.mesh.wire import encode
 from mesh_hsm.provider import Use
 from mesh_hsm.threshold.proof import prove
 from mesh_hsm.udf import SeedUse, new_seed
@@ -323,6 +326,44 @@ def test_administrator_not_listed_is_not_believed(
     outer = seal_object(connected.response.value, intruder, now)
     with pytest.raises(VerificationError, match="not signed by whom"):
         device.activate(outer, confirm_master_udf=mesh.udf)
+
+
+def test_a_device_does_not_vouch_for_itself(
+    mesh: Any, device: Any, connected: Any, check: Any
+) -> None:
+    """Its profile key is trusted as a countersigner, and only as that."""
+    connection, profile = connected.connection.value, device.keys.profile
+    with pytest.raises(VerificationError, match="not signed by whom"):
+        check(seal_object(connection, profile, connection.created))
+    envelope = dare.seal(
+        dare.peek_payload(connected.connection.envelope),
+        signers=[mesh.administrator, profile],
+        meta=ContentMeta(cty=CONTENT_TYPE, message_type="ConnectionDevice"),
+        envelope_id=device.udf,
+    )
+    with pytest.raises(VerificationError, match="not signed by whom"):
+        check(envelope)
+
+
+def test_an_activation_that_nobody_signed(
+    mesh: Any, device: Any, connected: Any, seed: bytes
+) -> None:
+    connection = connected.connection
+    activation = ActivationDevice(
+        seed, mesh.udf, device.udf, connected.request.digest, connection.digest
+    )
+    unsigned = dare.seal(
+        encode("ActivationDevice", activation.members()),
+        recipients=[dare.DoubleRecipient(device.keys.encryption.public, device.once.public)],
+        meta=ContentMeta(cty=CONTENT_TYPE, message_type="ActivationDevice"),
+        envelope_id=device.udf,
+    )
+    response = ConnectionResponse(mesh.profile, connection, unsigned)
+    with pytest.raises(VerificationError, match="not signed by whom"):
+        device.activate(
+            seal_object(response, mesh.administrator, connection.value.created),
+            confirm_master_udf=mesh.udf,
+        )
 
 
 def test_activation_by_another_administrator_than_the_connection(

@@ -64,7 +64,7 @@ def test_what_a_request_may_not_say(device: Any) -> None:
     good = device.request.value
     with pytest.raises(FormatError, match="two roles"):
         replace(good, one_time=good.device.value.encryption)
-    for nonce in ("MAAA-AAAA", "NAAA", "NAAA-AAAA", ""):
+    for nonce in (good.device.value.udf, "NAAA", "NAAA-AAAA", ""):
         with pytest.raises(FormatError):
             replace(good, nonce=nonce)
     for custody in (b"{}", b"[]", compact({**good.custody, "Extra": {}})):

@@ -38,6 +38,11 @@ def test_times_are_written_in_utc() -> None:
     assert to_time(datetime(2026, 1, 1, 1, tzinfo=east)) == "2025-12-31T23:00:00Z"
 
 
+def test_a_time_without_zone_is_refused() -> None:
+    with pytest.raises(FormatError, match="zone"):
+        to_time(datetime(2026, 1, 1))
+
+
 PAYLOADS = {
     "empty": b"",
     "truncated": b'{"X":{"A":1}',
