@@ -30,8 +30,8 @@ MINIMUM_PASSPHRASE: Final = 8  # SP 800-63B §5.1.1.2
 SIZE_LIMIT: Final = 1 << 24
 
 _MEMBERS: Final = {"format", "label", "public", "kdf", "nonce", "commit", "ciphertext"}
-# What we write is the floor; the ceiling keeps a hostile file from exhausting the machine. One lane:
-# with more, two derivations at once wait for each other for ever in OpenSSL's thread pool.
+# What we write is the floor; the ceiling keeps a hostile file from exhausting the machine. One
+# lane: with more, two derivations at once wait for each other for ever in OpenSSL's thread pool.
 _BOUNDS: Final = {"memory_kib": (1 << 16, 1 << 20), "iterations": (3, 16), "lanes": (1, 1)}
 
 
@@ -124,6 +124,7 @@ class SealedFile:
     def unlock(self, passphrase: bytes) -> tuple[FileKey, bytes]:
         """The key and the plaintext. Raises ``WrongSecretError`` or ``FormatError``."""
         key = self.kdf.key(passphrase)
+        del passphrase  # so that no traceback of a refusal shows it
         return key, self.open(key)
 
     def open(self, key: FileKey) -> bytes:
@@ -165,7 +166,10 @@ def seal_with_passphrase(plaintext: bytes, passphrase: bytes, label: str) -> byt
 
 def open_with_passphrase(data: bytes, passphrase: bytes, label: str) -> bytes:
     """Decrypt. ``FormatError``: not such a file, or altered; ``WrongSecretError``: passphrase."""
-    return SealedFile.parse(data, label).unlock(passphrase)[1]
+    file = SealedFile.parse(data, label)
+    key = file.kdf.key(passphrase)
+    del passphrase  # so that no traceback of a refusal shows it
+    return file.open(key)
 
 
 def _normalised(passphrase: bytes) -> bytes:

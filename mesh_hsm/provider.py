@@ -135,6 +135,8 @@ class DeviceKey(ABC):
             raise InvalidPointError(f"the point is not on {self.public.curve.name}")
         point.check_foreign()
         answer = self._agree(point)
+        if answer.curve is not self.public.curve:
+            raise DeviceError("bad answer to agree: another curve", uri=str(self.uri))
         try:
             answer.check_answer()
         except InvalidPointError as error:

@@ -17,7 +17,10 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from mesh_hsm.curves import Curve, Point, SecretScalar, XOnly
 from mesh_hsm.errors import FormatError
 
-_EDWARDS: Final = {"Ed25519": Ed25519PrivateKey, "Ed448": Ed448PrivateKey}
+_EDWARDS: Final[dict[str, type[Ed25519PrivateKey] | type[Ed448PrivateKey]]] = {
+    "Ed25519": Ed25519PrivateKey,
+    "Ed448": Ed448PrivateKey,
+}
 _ECDSA: Final = {
     "P-256": (ec.SECP256R1(), SHA256()),
     "P-384": (ec.SECP384R1(), SHA384()),

@@ -12,7 +12,7 @@ import os
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -144,12 +144,15 @@ class Store:
         """Drop the stretched passphrase."""
         self._key = None
 
-    def _read(self) -> SealedFile | None:
+    def _octets(self) -> bytes | None:
         try:
-            data = read_limited(self._path, SIZE_LIMIT)
+            return read_limited(self._path, SIZE_LIMIT)
         except NotFoundError:
             return None
-        return SealedFile.parse(data, LABEL)
+
+    def _read(self) -> SealedFile | None:
+        octets = self._octets()
+        return None if octets is None else SealedFile.parse(octets, LABEL)
 
     def _present(self) -> SealedFile:
         file = self._read()
@@ -160,7 +163,17 @@ class Store:
     def _write(self, contents: Contents, key: FileKey) -> None:
         public = {label: entry.to_json() for label, entry in contents.entries.items()}
         data = key.seal(contents.plaintext(), LABEL, {"keys": public})
-        write_atomic(self._path, data, 0o600)
+        before = self._octets()
+        try:
+            write_atomic(self._path, data, 0o600)
+        except StorageError:
+            # The last step may have failed after the rename: who is told "failed" finds the old.
+            with suppress(StorageError, OSError):
+                if before is None:
+                    self._path.unlink(missing_ok=True)
+                elif self._octets() != before:
+                    write_atomic(self._path, before, 0o600)
+            raise
 
     def _unlocked(self, file: SealedFile | None) -> FileKey:
         """The key of the file as it is now, or of the file to be made."""

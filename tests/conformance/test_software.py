@@ -9,13 +9,13 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from mesh_hsm_software import SoftwareProvider
 
 from mesh_hsm.custody import CustodyClass, Hardware
 from mesh_hsm.provider import Provider
 from mesh_hsm.secret_source import SecretKind
 from mesh_hsm.testing.conformance import Bench, ProviderConformance
 from mesh_hsm.uri import Uri
+from mesh_hsm_software import SoftwareProvider
 
 # What stands between a store and the disk; each can fail on a real one.
 SYSTEM_CALLS = ("open", "write", "fsync", "replace", "fchmod", "fdopen")
@@ -24,7 +24,7 @@ SYSTEM_CALLS = ("open", "write", "fsync", "replace", "fchmod", "fdopen")
 class SoftwareBench(Bench):
     """A folder of key files."""
 
-    uri = Uri.parse("soft:store=bench")
+    uri = Uri.parse("soft:store=default")
     answers = {  # noqa: RUF012  the base class says Mapping
         SecretKind.PASSPHRASE: b"correct horse battery staple",
         SecretKind.NEW_PASSPHRASE: b"correct horse battery staple",
@@ -43,7 +43,9 @@ class SoftwareBench(Bench):
         """Temporary files: the store and its lock are the only ones that may stay."""
         if not self.folder.exists():
             return ()
-        return sorted({path.name for path in self.folder.iterdir()} - {"bench.keys", "bench.lock"})
+        return sorted(
+            {path.name for path in self.folder.iterdir()} - {"default.keys", "default.lock"}
+        )
 
     @contextmanager
     def failing(self, step: int) -> Iterator[None]:
@@ -60,9 +62,7 @@ class SoftwareBench(Bench):
 
             return call
 
-        with mock.patch.multiple(
-            os, **{name: failing(getattr(os, name)) for name in SYSTEM_CALLS}
-        ):
+        with mock.patch.multiple(os, **{name: failing(getattr(os, name)) for name in SYSTEM_CALLS}):
             yield
 
 

@@ -1,5 +1,5 @@
 """Promise: what a token says it can do, it does, and everything else it refuses beforehand."""
-# ruff: noqa: S101, SIM118  the kit is made of assertions; Token.keys is no dictionary's
+# ruff: noqa: S101  the kit is made of assertions; Token.keys is no dictionary's
 
 from __future__ import annotations
 

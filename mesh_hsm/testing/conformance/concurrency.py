@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -36,7 +37,7 @@ class Concurrency(Kit):
                 assert {"agree", "sign"} <= seen(token).keys()
             exercise(make(token, Use.AUTHENTICATE, f"thread {number}"))
 
-        _together([lambda n=n: work(n) for n in range(THREADS)])
+        _together([partial(work, number) for number in range(THREADS)])
         assert len(seen(token)) == 2 + THREADS
 
     def test_instances_share_a_token(self, bench: Bench, token: Token) -> None:
@@ -49,7 +50,7 @@ class Concurrency(Kit):
                     exercise(make(mine, Use.ENCRYPT, f"{name} {turn}"))
                 mine.delete(next(key for key in mine.keys() if key.label == f"{name} 1").uri)
 
-        _together([lambda name=name: work(name) for name in ("a", "b")])
+        _together([partial(work, name) for name in ("a", "b")])
         assert list(seen(token)) == ["a 0", "a 2", "b 0", "b 2", "first"]
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")

@@ -1,5 +1,5 @@
 """Promise: no secret in a log, a ``repr``, a message, or the variables that a traceback shows."""
-# ruff: noqa: S101, SIM118  the kit is made of assertions; Token.keys is no dictionary's
+# ruff: noqa: S101  the kit is made of assertions; Token.keys is no dictionary's
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Devices whose PINs are not counted prove only that a wrong secret is refused and a right one works.
 """
-# ruff: noqa: S101, SIM118  the kit is made of assertions; Token.keys is no dictionary's
+# ruff: noqa: S101  the kit is made of assertions; Token.keys is no dictionary's
 
 from __future__ import annotations
 
