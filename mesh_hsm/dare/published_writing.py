@@ -105,7 +105,6 @@ def _recipient_key(recipient: Recipient | DoubleRecipient) -> Point:
         raise UnsupportedError("the published form cannot require two keys of one recipient")
     if recipient.public.curve.family == "weierstrass":
         raise _no_nist_keys(recipient.public)
-    recipient.public.check_foreign()
     return recipient.public
 
 
