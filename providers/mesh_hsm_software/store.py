@@ -80,9 +80,13 @@ class Contents:
     def read(cls, file: SealedFile, key: FileKey) -> Contents:
         """Decrypt. Raises ``WrongSecretError``, ``FormatError``."""
         entries = _entries(file)
-        secret = json.loads(file.open(key))
-        private = {label: bytes.fromhex(secret["private"][label]) for label in entries}
-        return cls(entries, private, bytes.fromhex(secret["seal_key"]))
+        plaintext = file.open(key)
+        try:
+            secret = json.loads(plaintext)
+            private = {label: bytes.fromhex(secret["private"][label]) for label in entries}
+            return cls(entries, private, bytes.fromhex(secret["seal_key"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"this {LABEL} was written by another program") from error
 
 
 class Store:
