@@ -42,8 +42,9 @@ class KeyFile:
     def to_pem(self) -> bytes:
         """The key file."""
         body = asn1.tlv(asn1.OID, _SEALED_DATA if self.sealed else _LOADABLE_KEY)
-        if self.empty_auth:
-            body += asn1.tlv(_EMPTY_AUTH, asn1.tlv(asn1.BOOLEAN, b"\xff"))
+        # Said either way: tpm2-openssl 1.1 takes a missing emptyAuth for true.
+        empty = asn1.tlv(asn1.BOOLEAN, b"\xff" if self.empty_auth else b"\0")
+        body += asn1.tlv(_EMPTY_AUTH, empty)
         if self.policy:
             steps = b"".join(
                 asn1.tlv(
@@ -94,7 +95,7 @@ class KeyFile:
         return cls(
             Reader(public).sized(),
             Reader(private).sized(),
-            empty_auth=_EMPTY_AUTH in options,
+            empty_auth=options.get(_EMPTY_AUTH) == asn1.tlv(asn1.BOOLEAN, b"\xff"),
             parent=int.from_bytes(parent, "big"),
             policy=_steps(options.get(_POLICY, b"")),
             sealed=kind == _SEALED_DATA,
