@@ -133,7 +133,10 @@ class Tap:
                         code = tap.verdict(request)
                         tap.requests.append(request)
                         if code is None:
-                            response = exchange(tap.upstream, request)
+                            try:
+                                response = exchange(tap.upstream, request)
+                            except (OSError, EOFError):
+                                return  # nobody there: hang up, as a dead socket does
                         else:
                             response = _HEADER.pack(_NO_SESSIONS, _HEADER.size, code)
                         tap.responses.append(response)

@@ -35,6 +35,7 @@ class Connection:
         self.tcti = tcti
         self._lock = threading.RLock()
         self._process = os.getpid()
+        self._closed = False
         self._esapi: ESAPI | None = _connect(tcti)
 
     @property
@@ -52,8 +53,10 @@ class Connection:
         if os.getpid() != self._process:
             raise DeviceError("the TPM was opened in another process; open it again here")
         with self._lock:
-            if self._esapi is None:
+            if self._closed:
                 raise DeviceError("the token is closed")
+            if self._esapi is None:  # the way broke, and could not be opened again at once
+                self._esapi = _connect(self.tcti)
             yield self._esapi
 
     def reconnect(self) -> None:
@@ -77,6 +80,7 @@ class Connection:
         if os.getpid() != self._process:
             return  # the parent's connection: a word from here would disturb it
         with self._lock:
+            self._closed = True
             if self._esapi is None:
                 return
             if self.is_raw:

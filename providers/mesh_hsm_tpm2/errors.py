@@ -50,6 +50,7 @@ class Rc(IntEnum):
 
 _LAYER, _TPM_LAYERS, _TCTI_LAYER = 0xFF0000, (0, 0x0B0000, 0x0C0000), 0x0A0000
 _GONE = range(0x910, 0x91F)  # TPM_RC_REFERENCE_H0 … S6: no such object or session any more
+_FULL = (Rc.OBJECT_MEMORY, Rc.OBJECT_HANDLES, Rc.SESSION_MEMORY, Rc.SESSION_HANDLES)
 _RESPONSE_HMAC_WRONG = 0x07001B
 
 
@@ -74,12 +75,7 @@ def is_disconnected(error: TSS2_Exception) -> bool:
 
 def lacks_room(error: TSS2_Exception) -> bool:
     """Whether the TPM's few slots for objects or sessions are taken."""
-    return code(error) in (
-        Rc.OBJECT_MEMORY,
-        Rc.OBJECT_HANDLES,
-        Rc.SESSION_MEMORY,
-        Rc.SESSION_HANDLES,
-    )
+    return code(error) in _FULL
 
 
 def mapped(error: TSS2_Exception, uri: str | None = None) -> MeshHsmError:
@@ -91,6 +87,12 @@ def mapped(error: TSS2_Exception, uri: str | None = None) -> MeshHsmError:
     if is_disconnected(error):
         return ProviderUnavailableError(
             "the TPM does not answer", hint="check its device or TCTI string", uri=uri
+        )
+    if lacks_room(error):
+        return DeviceError(
+            "the TPM's slots are taken by other programs",
+            hint="share it by the kernel's resource manager: device:/dev/tpmrm0",
+            uri=uri,
         )
     make = _ERRORS.get(rc)
     return make(uri) if make else DeviceError(f"the TPM failed ({int(error.rc):#x})", uri=uri)
