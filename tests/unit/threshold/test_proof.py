@@ -14,7 +14,6 @@ from mesh_hsm.curves import ED448, P256, P384, X448, X25519, Curve, Point, Secre
 from mesh_hsm.errors import (
     FormatError,
     InvalidPointError,
-    MeshHsmError,
     UnsupportedError,
     VerificationError,
 )
@@ -164,8 +163,9 @@ def test_a_prover_without_the_contribution_is_refused(curve: Curve, use: Use) ->
 
 def test_a_scalar_of_another_curve() -> None:
     X, Z = contribution(P384, Use.ENCRYPT)
-    with pytest.raises(MeshHsmError):
-        prove(SecretScalar(P256, 9), X, Z, Use.ENCRYPT, DIGEST, AUTHORITY)
+    for use in (Use.ENCRYPT, Use.SIGN):
+        with pytest.raises((VerificationError, InvalidPointError)):
+            prove(SecretScalar(P256, 9), X, Z, use, DIGEST, AUTHORITY)
 
 
 @every_case
@@ -188,6 +188,13 @@ def test_malformed_proofs(curve: Curve, use: Use) -> None:
     for octets in hostile.values():
         with pytest.raises(VerificationError):
             verify_proof(octets, X, Z, use, DIGEST, AUTHORITY)
+
+
+def test_s_equal_to_the_order_is_refused_though_zero_would_be_read() -> None:
+    X, Z = contribution(P384, Use.ENCRYPT)
+    octets = P384.base.encode() + P384.order.to_bytes(48, "big")
+    with pytest.raises(VerificationError, match="group order"):
+        verify_proof(octets, X, Z, Use.ENCRYPT, DIGEST, AUTHORITY)
 
 
 def test_s_above_the_order_is_refused_though_it_is_congruent() -> None:
