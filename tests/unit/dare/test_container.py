@@ -104,6 +104,12 @@ def test_hostile_files_are_refused(octets: bytes) -> None:
         read(io.BytesIO(octets))
 
 
+def test_nothing_hides_behind_much_white_space() -> None:
+    octets = b"[{}," + BINARY + b"{}]" + b" " * (1 << 20) + b"x"
+    with pytest.raises(FormatError):
+        read(io.BytesIO(octets))
+
+
 @given(st.binary(max_size=200))
 def test_nothing_but_our_own_errors(octets: bytes) -> None:
     with pytest.raises(FormatError):
