@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mesh_hsm_software.sealing import Box, seal
 
 from mesh_hsm.errors import DeviceError, FormatError
 from mesh_hsm.framing import F
+from mesh_hsm_software.sealing import Box, seal
 
 KEY = bytes(range(32))
 MAGIC = b"mesh-hsm/1 soft seal"

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from mesh_hsm_software import SoftwareProvider, store
 
+from mesh_hsm.custody import PinPolicy
 from mesh_hsm.errors import (
     ConflictError,
     DeviceError,
@@ -32,6 +32,7 @@ from mesh_hsm.provider import KeySpec, Token, Use
 from mesh_hsm.secret_source import FixedSecrets, NoSecrets, SecretKind, SecretRequest
 from mesh_hsm.testing.conformance import Asked
 from mesh_hsm.uri import Uri
+from mesh_hsm_software import SoftwareProvider, store
 
 PASSPHRASE = b"correct horse battery staple"
 ANSWERS = {SecretKind.PASSPHRASE: PASSPHRASE, SecretKind.NEW_PASSPHRASE: PASSPHRASE}
@@ -516,3 +517,29 @@ def test_a_blob_of_another_store_stays_closed(records: Path) -> None:
         other.seal("seed", b"x")
         with pytest.raises(DeviceError):
             other.unseal(blob)
+
+
+def test_a_sealed_secret_has_no_pin_of_its_own(records: Path, file: Path) -> None:
+    with opened(records) as token, pytest.raises(UnsupportedError, match="no PINs"):
+        token.seal("seed", b"secret", PinPolicy.ONCE)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("pin", [PinPolicy.ONCE, PinPolicy.ALWAYS])
+def test_a_key_has_no_pin_of_its_own(records: Path, pin: PinPolicy) -> None:
+    secrets = Asked(ANSWERS)
+    with opened(records, secrets) as token, pytest.raises(UnsupportedError, match="no PINs"):
+        token.generate(KeySpec("P-256", Use.ENCRYPT, "a", pin=pin))
+    assert secrets.requests == []
+
+
+def test_all_seven_curves_are_offered(records: Path) -> None:
+    with opened(records) as token:
+        offered = {capability.algorithm for capability in token.capabilities()}
+    assert offered == {"P-256", "P-384", "P-521", "X25519", "X448", "Ed25519", "Ed448"}
+
+
+def test_no_repr_shows_a_private_key() -> None:
+    contents = store.Contents({}, {"a": b"private octets"}, b"the sealing key")
+    assert "private" not in repr(contents)
+    assert "sealing" not in repr(contents)
