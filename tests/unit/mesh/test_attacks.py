@@ -276,6 +276,17 @@ def test_own_mesh_does_not_vouch_for_a_strangers_connection(
         check(connection.envelope)
 
 
+def test_an_administrator_of_two_meshes_does_not_mix_them(
+    mesh: Any, stranger: Any, device: Any, connected: Any, check: Any
+) -> None:
+    now = connected.connection.value.created
+    both = create_profile_master(stranger.master, [mesh.administrator.public], [], now=now)
+    elsewhere = mesh.connect(device, master=both).connection
+    with pytest.raises(VerificationError, match=f"belongs to the Mesh {stranger.udf}"):
+        check(elsewhere.envelope)
+    check(elsewhere.envelope, master=both)
+
+
 # -- versions, administrators, expiry ------------------------------------------------------------
 
 
