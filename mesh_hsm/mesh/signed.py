@@ -116,9 +116,9 @@ def open_object(
     except CannotVerifyError as error:  # we know who may sign, so an unknown key is a wrong one
         raise _wrong_signer(kind) from error
     report = opened.report
-    verified = _verified(report.signers)
+    verified = _verified(report.signers)  # unseal has refused any required signer but these
     # A countersigner is trusted to add a signature, not to be the signer.
-    signer = allowed.get(verified[0]) if len(verified) == len(report.signers) == 1 else None
+    signer = allowed.get(verified[0]) if len(verified) == 1 else None
     if signer is None:
         raise _wrong_signer(kind)
     value = kind.read(decode(opened.payload, kind.TAG))
