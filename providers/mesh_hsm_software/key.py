@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mesh_hsm.curves import Point, XOnly
+from mesh_hsm.curves import ED25519, Point, XOnly
 from mesh_hsm.custody import CustodyClass, CustodyStatement, Hardware
-from mesh_hsm.errors import DeviceError, NotFoundError
+from mesh_hsm.errors import DeviceError, NotFoundError, UnsupportedError
 from mesh_hsm.provider import DeviceKey
 from mesh_hsm.uri import Uri
 from mesh_hsm_software import private
+from mesh_hsm_software.legacy import EdwardsKey
 from mesh_hsm_software.store import Entry, Store
 
 NOTES = (
@@ -40,6 +41,16 @@ class SoftwareKey(DeviceKey):
             known_by=entry.known_by,
             notes=NOTES,
         )
+
+    def sign_ed25519ctx(self, message: bytes) -> bytes:
+        """Sign as published envelopes want it: Ed25519ctx, empty context (dare §2.3).
+
+        Raises ``UnsupportedError`` for any other key, ``ProviderUnavailableError`` without the
+        extra ``legacy``.
+        """
+        if self.public.curve is not ED25519:
+            raise UnsupportedError("only an Ed25519 key signs with a context", uri=str(self.uri))
+        return EdwardsKey(ED25519, self._octets()).sign_ed25519ctx(message)
 
     def _agree(self, point: Point) -> Point | XOnly:
         return private.agree(self.public.curve, self._octets(), point)
