@@ -29,7 +29,7 @@ def prove(
     """T || s: that the maker knows y with Z = X + yG, or Z = yX for a signature key.
 
     X is the device's key, Z the composite. ``profile_digest`` is SHA-512 of the ProfileDevice
-    payload, ``authority_udf`` the administrator's UDF in its presented 140-bit form. T in the
+    payload, ``authority_udf`` the ProfileMaster's UDF in its presented 140-bit form. T in the
     signed encoding, s at scalar width, little-endian on X25519 and X448. A fresh k every time.
     Raises ``VerificationError`` if y is not that scalar, ``InvalidPointError``, ``FormatError``,
     ``UnsupportedError``.
