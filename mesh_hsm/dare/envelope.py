@@ -36,7 +36,6 @@ from mesh_hsm.dare.model import (
 from mesh_hsm.dare.protected import NONE, Protected, meta_text, read_protected
 from mesh_hsm.dare.published_keys import PresharedKey
 from mesh_hsm.dare.strict_json import compact, parse
-from mesh_hsm.dare.write_behind import write_behind
 from mesh_hsm.errors import (
     CannotVerifyError,
     ConflictError,
@@ -106,16 +105,15 @@ def encode(
         protected = replace(protected, salt=salt, commit=keys.commit, recipients=entries)
     P = protected.text()
     trailer: JsonObject = {}
-    with write_behind(sink) as behind:
-        stored = size + suite.TAG_SIZE if recipients and size is not None else size
-        writer = Writer(behind, protected.header(), armor=armor, size=stored)
-        if recipients:
-            digest = stream.encrypt(source, writer, keys, P, digest=bool(by_fp))
-        else:
-            digest = stream.copy(source, writer)
-        if by_fp:
-            trailer["signatures"] = [signatures.sign(one, P, digest) for one in by_fp.values()]
-        writer.finish(trailer)
+    stored = size + suite.TAG_SIZE if recipients and size is not None else size
+    writer = Writer(sink, protected.header(), armor=armor, size=stored)
+    if recipients:
+        digest = stream.encrypt(source, writer, keys, P, digest=bool(by_fp))
+    else:
+        digest = stream.copy(source, writer)
+    if by_fp:
+        trailer["signatures"] = [signatures.sign(one, P, digest) for one in by_fp.values()]
+    writer.finish(trailer)
     trusted = {fp: one.public for fp, one in by_fp.items()}
     found = signatures.read_signatures(trailer, protected.signers)
     checked = signatures.verify(found, P, digest, trusted)

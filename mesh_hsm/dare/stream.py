@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 from mesh_hsm.dare.container import Writer
 from mesh_hsm.dare.payload import BLOCK, Payload, blocks_of, changed, write_all
 from mesh_hsm.dare.suite import MAX_PLAINTEXT, TAG_SIZE, PayloadKeys
-from mesh_hsm.dare.write_behind import write_behind
 from mesh_hsm.errors import DecryptionError, FormatError, StorageError, UnsupportedError
 
 _SPOOL_FOLDER: Final = "/var/tmp" if os.path.isdir("/var/tmp") else None  # noqa: S108  unnamed file
@@ -76,16 +75,14 @@ def check(payload: Payload, keys: PayloadKeys, protected: str, *, digest: bool) 
 
 def release(payload: Payload, keys: PayloadKeys, protected: str, sink: BinaryIO) -> None:
     """Write the plaintext of a payload that ``check`` has passed."""
-    with write_behind(sink) as behind:
-        for _, plaintext in _decrypted(payload, keys, protected):
-            behind.write(plaintext)
+    for _, plaintext in _decrypted(payload, keys, protected):
+        write_all(sink, plaintext)
 
 
 def release_clear(payload: Payload, sink: BinaryIO) -> None:
     """Write a clear payload whose signatures have been verified over ``payload_digest``."""
-    with write_behind(sink) as behind:
-        for block in payload.blocks():
-            behind.write(block)
+    for block in payload.blocks():
+        write_all(sink, block)
 
 
 def payload_digest(payload: Payload) -> bytes:

@@ -22,7 +22,6 @@ from mesh_hsm.dare.payload import BLOCK
 from mesh_hsm.dare.protected import Protected
 from mesh_hsm.dare.recipients import wrap
 from mesh_hsm.dare.strict_json import b64url, compact, un_b64url
-from mesh_hsm.dare.write_behind import write_behind
 from mesh_hsm.errors import (
     DecryptionError,
     FormatError,
@@ -291,15 +290,6 @@ def test_a_full_sink_is_reported_by_whoever_writes(decryptor: Any) -> None:
         dare.decode(io.BytesIO(file_for(key)), Full(), keys=[key])
     with pytest.raises(OSError, match="full"):
         dare.encode(io.BytesIO(CONTENT), Full(), recipients=[dare.Recipient(key.public)])
-
-
-def test_write_behind_keeps_the_order() -> None:
-    sink = io.BytesIO()
-    pieces = [secrets.token_bytes(size) for size in (1, BLOCK, 5, 3 * BLOCK, 0, 17)]
-    with write_behind(sink) as behind:
-        for piece in pieces:
-            assert behind.write(piece) == len(piece)
-    assert sink.getvalue() == b"".join(pieces)
 
 
 def test_more_than_gcm_bears_is_refused_when_written(
