@@ -83,12 +83,12 @@ def connect_device(
             request=connected.request.envelope,
             issued=connected.connection.envelope,
         )
-        undo.on_failure(f"remove {out}", partial(out.unlink, missing_ok=True))
+        undo.new_file(out)
         write_atomic(out, connected.response.text)
-        undo.on_failure(
-            f"restore {path}",
-            partial(before.save, path) if before else partial(path.unlink, missing_ok=True),
-        )
+        if before:
+            undo.on_failure(f"restore {path}", partial(before.save, path))
+        else:
+            undo.new_file(path)
         filed.save(path)
     return filed, connected
 

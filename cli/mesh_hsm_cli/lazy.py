@@ -14,6 +14,10 @@ import click
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
+class ReaderGoneError(Exception):
+    """Whoever read our output has closed it."""
+
+
 class LazyGroup(click.Group):
     """A group whose commands are modules ``mesh_hsm_cli.commands.<name>``, each with ``command``.
 
@@ -34,6 +38,13 @@ class LazyGroup(click.Group):
             return None
         module = import_module(f"mesh_hsm_cli.commands.{cmd_name}")
         return cast("click.Command", module.command)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. click would end the process by itself when our reader goes away."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the nouns from the table alone."""

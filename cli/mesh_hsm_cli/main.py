@@ -15,12 +15,13 @@ import click
 
 from mesh_hsm import __version__
 from mesh_hsm_cli import failures
-from mesh_hsm_cli.lazy import CONTEXT, LazyGroup
+from mesh_hsm_cli.lazy import CONTEXT, LazyGroup, ReaderGoneError
 from mesh_hsm_cli.output import close_stdout_quietly
 from mesh_hsm_cli.session import Session
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+EXIT_HUNG_UP = 129
 EXIT_TERMINATED = 143
 
 NOUNS = {
@@ -50,28 +51,29 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; the console script's entry point."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _terminate)
     session = Session()
     # Until the command line is parsed; then the option itself decides.
     session.output.as_json = "--json" in (sys.argv if arguments is None else arguments)
     try:
-        cli.main(args=arguments, prog_name="mesh-hsm", obj=session, standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="mesh-hsm", obj=session, standalone_mode=False)
         sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except (ReaderGoneError, BrokenPipeError):
         close_stdout_quietly()
         return EXIT_BROKEN_PIPE
     except Exception as error:
         if "MESH_HSM_DEBUG" in os.environ:
             click.echo("".join(failures.trace(error)), err=True, nl=False)
         return failures.explain(error, as_json=session.output.as_json)
-    return 0
+    return code if isinstance(code, int) else 0  # ctx.exit(code) ends here
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(EXIT_TERMINATED)  # so that half-written files are removed on the way out
+    raise SystemExit(128 + number)  # so that half-written files are removed on the way out
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,8 +68,8 @@ def init_device(
         specs = _specs(token, wanted)  # every refusal comes before the first key
         keys: dict[str, DeviceKey] = {}
         for (member, *_), spec in zip(KEYS, specs, strict=True):
-            keys[member] = made = token.generate(spec)
-            undo.on_failure(f"delete {made.uri}", partial(token.delete, made.uri))
+            undo.new_key(token, spec.label)
+            keys[member] = token.generate(spec)
         once = OneTimeKey.draw()
         sealed = token.seal(f"{wanted.name}-once", once.secret, PinPolicy.NONE)
         request = create_request(BaseKeys(**keys), once.public, now=now)
@@ -83,7 +82,7 @@ def init_device(
             once=b64encode(sealed).decode(),
         )
         for made_file in (wanted.request, path):
-            undo.on_failure(f"remove {made_file}", partial(made_file.unlink, missing_ok=True))
+            undo.new_file(made_file)
         write_atomic(wanted.request, request.text)
         record.save(path)
     return record, request

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +67,7 @@ def create_mesh(
             profile=profile.envelope,
             backup=str(backup.absolute()) if backup else None,
         )
-        undo.on_failure(f"remove {path}", partial(path.unlink, missing_ok=True))
+        undo.new_file(path)
         record.save(path)
     return record, profile.value
 
@@ -80,8 +79,8 @@ def _back_up(
     refuse_existing(path)
     request = SecretRequest(SecretKind.NEW_BACKUP_PASSPHRASE, f"the backup of {name}")
     passphrase = session.secrets.secret(request)
+    undo.new_file(path)
     write_atomic(path, seal_backup(keys, passphrase), 0o600)
-    undo.on_failure(f"remove {path}", path.unlink)
     return drill(read_limited(path, OBJECT_LIMIT), passphrase, keys.publics)
 
 
@@ -91,6 +90,5 @@ def _import(
     if not isinstance(store, Imports):
         raise UnsupportedError(f"{store.info.label} takes no keys from outside")
     spec = KeySpec(key.algorithm, Use.SIGN, label)
-    made = store.import_scalar(spec, key.scalar, known_by)
-    undo.on_failure(f"delete {made.uri}", partial(store.delete, made.uri))
-    return made
+    undo.new_key(store, label)
+    return store.import_scalar(spec, key.scalar, known_by)

@@ -176,7 +176,7 @@ def activate_device(
             pins=activated.pins.envelope,
             seed=b64encode(sealed).decode(),
         )
-        undo.on_failure(f"remove {out}", partial(out.unlink, missing_ok=True))
+        undo.new_file(out)
         write_atomic(out, activated.connection.text)
         undo.on_failure("restore the record", partial(record.save, device_path(session.state)))
         joined.save(device_path(session.state))

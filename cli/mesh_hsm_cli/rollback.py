@@ -1,19 +1,23 @@
 """Steps that are undone when a later one fails: open this before writing a command with several.
 
     with Rollback(say) as undo:
-        key = token.generate(spec)
-        undo.on_failure(f"delete {key.uri}", partial(token.delete, key.uri))
+        undo.new_file(path)
+        write_atomic(path, data)
 
-Undoing runs for every exception, a signal's among them, newest step first.
+A step is announced before it is taken, since a signal may arrive between the two. Undoing runs for
+every exception, newest step first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mesh_hsm.errors import MeshHsmError
+from mesh_hsm.errors import ConflictError, MeshHsmError
+from mesh_hsm.provider import DeviceKey, Token
 
 
 class Rollback:
@@ -26,6 +30,25 @@ class Rollback:
     def on_failure(self, what: str, undo: Callable[[], None]) -> None:
         """Remember a step. ``what`` names it if undoing fails."""
         self._steps.append((what, undo))
+
+    def new_file(self, path: Path) -> None:
+        """Announce a file that is not there yet."""
+        self.on_failure(f"remove {path}", partial(path.unlink, missing_ok=True))
+
+    def new_key(self, token: Token, label: str) -> None:
+        """Announce a key that is not there yet. Raises ``ConflictError`` if it is."""
+        if _labelled(token, label):
+            raise ConflictError(
+                f"{token.info.label} has a key {label} already",
+                hint="choose another name, or see mesh-hsm key list",
+                uri=str(token.info.uri),
+            )
+
+        def delete() -> None:
+            for key in _labelled(token, label):
+                token.delete(key.uri)
+
+        self.on_failure(f"delete the key {label}", delete)
 
     def __enter__(self) -> Self:
         return self
@@ -43,3 +66,8 @@ class Rollback:
                 undo()
             except (MeshHsmError, OSError) as failure:
                 self._say(f"could not {what}: {failure}")
+
+
+def _labelled(token: Token, label: str) -> list[DeviceKey]:
+    listed = token.keys()
+    return [key for key in listed if key.label == label]

@@ -210,6 +210,7 @@ def test_the_program_s_own_exit_codes_are_documented() -> None:
         failures.EXIT_UNEXPECTED,
         main.EXIT_INTERRUPTED,
         main.EXIT_BROKEN_PIPE,
+        main.EXIT_HUNG_UP,
         main.EXIT_TERMINATED,
     }
     assert ours <= set(documented_codes())

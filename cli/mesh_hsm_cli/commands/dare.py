@@ -174,9 +174,12 @@ def _only_one_voice(session: Session, out: str) -> None:
 
 def _backup_keys(session: Session, path: Path) -> list[Decryptor]:
     from mesh_hsm.mesh import open_backup
+    from mesh_hsm.mesh.backup import LABEL
+    from mesh_hsm.passphrase_file import SealedFile
 
     request = SecretRequest(SecretKind.BACKUP_PASSPHRASE, f"the backup {path}")
     data = read_object(path)
+    SealedFile.parse(data, LABEL)  # nobody is asked for the passphrase of something else
     return [open_backup(data, session.secrets.secret(request)).escrow_key()]
 
 
