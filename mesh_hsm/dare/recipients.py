@@ -21,7 +21,7 @@ from mesh_hsm.dare.model import (
 )
 from mesh_hsm.dare.strict_json import b64url, require_members, un_b64url
 from mesh_hsm.errors import DecryptionError, FormatError, UnsupportedError
-from mesh_hsm.udf import udf_of
+from mesh_hsm.udf import is_canonical, udf_of
 
 MAX_RECIPIENTS: Final = 1024
 _WRAPPED_SIZE: Final = suite.SEED_SIZE + 8
@@ -55,10 +55,13 @@ def check_entries(entries: Any) -> list[JsonObject]:
         if double and len(entries) > 1:
             raise FormatError("a recipient with two keys is the only one")
         for kid, epk in (("kid", "epk"), ("kid2", "epk2"))[: 1 + double]:
-            if not isinstance(entry[kid], str):
-                raise FormatError(f"a recipient's {kid} is not text")
+            if not isinstance(entry[kid], str) or not is_canonical(entry[kid]):
+                raise FormatError(f"a recipient's {kid} is not a UDF")
             _epk_members(entry[epk])
         un_b64url(entry["wmk"], "wmk", _WRAPPED_SIZE)
+    if len({entry["kid"] for entry in entries}) != len(entries):
+        # Each entry costs the named device a call, on a point of the sender's choice.
+        raise FormatError("a recipient stands twice")
     return entries
 
 

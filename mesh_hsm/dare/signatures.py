@@ -11,7 +11,7 @@ from mesh_hsm.dare import suite
 from mesh_hsm.dare.model import JsonObject, SignatureReport, SignatureStatus, Signer
 from mesh_hsm.dare.strict_json import b64url, require_members, un_b64url
 from mesh_hsm.errors import CannotVerifyError, FormatError, VerificationError
-from mesh_hsm.udf import ContentDigest, fingerprint, udf_of
+from mesh_hsm.udf import ContentDigest, fingerprint, is_canonical, udf_of
 
 ALG: Final = "MH1"
 MAX_SIGNATURES: Final = 256
@@ -124,8 +124,10 @@ def _entries(trailer: Mapping[str, Any]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for entry in entries:
         require_members(entry, "a signature", _MEMBERS)
-        if entry["alg"] != ALG or not isinstance(entry["kid"], str):
-            raise FormatError("a signature's alg is not MH1, or its kid not text")
+        if entry["alg"] != ALG:
+            raise FormatError("a signature's alg is not MH1")
+        if not isinstance(entry["kid"], str) or not is_canonical(entry["kid"]):
+            raise FormatError("a signature's kid is not a UDF")
         if entry["kid"] in found:
             raise FormatError("two signatures by one key")
         found[entry["kid"]] = un_b64url(entry["signature"], "a signature")

@@ -1,13 +1,14 @@
 """JSON and base64url with exactly one reading: open this before octets from outside are parsed.
 
 What two readers could understand differently is refused: a member that stands twice, NaN, lone
-surrogates, padding and stray bits in base64url.
+surrogates, numbers beyond the range of floats, padding and stray bits in base64url.
 """
 
 from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from math import isinf
 from typing import Any, Final, NoReturn
 
 from mesh_hsm.errors import FormatError
@@ -21,7 +22,12 @@ def parse(octets: bytes, limit: int = MAX_OCTETS) -> Any:
     if len(octets) > limit:
         raise FormatError(f"JSON of more than {limit} octets")
     try:
-        value = json.loads(octets.decode("utf-8"), object_pairs_hook=_once, parse_constant=_nan)
+        value = json.loads(
+            octets.decode("utf-8"),
+            object_pairs_hook=_once,
+            parse_float=_finite,
+            parse_constant=_nan,
+        )
     except (ValueError, RecursionError) as error:
         raise FormatError("truncated, or not JSON") from error
     _check(value, MAX_DEPTH)
@@ -95,6 +101,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise FormatError("a member stands twice in a JSON object")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if isinf(value):  # could not be written again
+        raise FormatError("a number too large for JSON readers")
     return value
 
 

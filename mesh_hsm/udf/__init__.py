@@ -14,7 +14,7 @@ from mesh_hsm.udf.derive import (
 )
 from mesh_hsm.udf.digest import ContentDigest, content_digest
 from mesh_hsm.udf.keys import CONTENT_TYPE, OLDER_CONTENT_TYPES, fingerprint, key_info, udf_of
-from mesh_hsm.udf.presentation import TypeId, Udf, matches, parse, present
+from mesh_hsm.udf.presentation import TypeId, Udf, is_canonical, matches, parse, present
 
 __all__ = [
     "CONTENT_TYPE",
@@ -27,6 +27,7 @@ __all__ = [
     "derive_key",
     "derive_octets",
     "fingerprint",
+    "is_canonical",
     "key_info",
     "matches",
     "new_seed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -12,6 +13,7 @@ DEFAULT_PRECISION = 140
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
 _MAX_PRECISION = 440
 _MAX_CHARACTERS = 4096
+_CANONICAL = re.compile(r"[A-Z2-7]{4}(-[A-Z2-7]{4}){0,21}\Z")  # 88 characters: 440 bits
 
 
 class TypeId(IntEnum):
@@ -71,6 +73,11 @@ def parse(text: str) -> Udf:
 def matches(text: str, prefix: str) -> bool:
     """True if ``prefix`` abbreviates ``text``: characters, since a cut is not on an octet."""
     return bool(prefix) and _characters(text).startswith(_characters(prefix))
+
+
+def is_canonical(text: str) -> bool:
+    """True for whole groups in upper case, of at most 440 bits: the only form of a ``kid``."""
+    return _CANONICAL.match(text) is not None
 
 
 def _is_variable(type_id: int) -> bool:

@@ -83,6 +83,9 @@ SIGNED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "description-not-base64url": lambda P: P.update(ContentMetaData="e3 0"),
     "description-no-object": lambda P: P.update(ContentMetaData=b64url(b"[]")),
     "description-member-twice": lambda P: P.update(ContentMetaData=b64url(b'{"a":1,"a":2}')),
+    "description-with-an-infinite-number": lambda P: P.update(
+        ContentMetaData=b64url(b'{"a":1e999}')
+    ),
     "sequence-info-no-object": lambda P: P.update(SequenceInfo=None),
 }
 
@@ -110,6 +113,11 @@ ENCRYPTED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no-commitment": lambda P: P.pop("Commit"),
     "nobody": lambda P: P.update(recipients=[]),
     "too-many": lambda P: P.update(recipients=P["recipients"] * 1025),
+    # Each entry that names a key costs its device a call, on a point of the sender's choice.
+    "recipient-twice": lambda P: P["recipients"].append(P["recipients"][0]),
+    "kid-steers-the-terminal": lambda P: P["recipients"][0].update(kid="M\x1b[2J"),
+    "kid-on-two-lines": lambda P: P["recipients"][0].update(kid="MAAA\n"),
+    "kid-without-end": lambda P: P["recipients"][0].update(kid="MAAA" + "-AAAA" * 22),
     "entry-no-object": lambda P: P["recipients"].append("x"),
     "entry-with-more": lambda P: P["recipients"][0].update(rkd=""),
     "crv-of-another-curve": lambda P: P["recipients"][0]["epk"]["PublicKeyECDH"].update(
@@ -147,3 +155,13 @@ def test_one_key_of_two_is_not_even_asked(decryptor: Any) -> None:
     with pytest.raises(DecryptionError):
         dare.unseal(envelope, keys=[device, once])
     assert device.asked == once.asked == 0
+
+
+@pytest.mark.parametrize("kid", ["", "M\x1b[2J", "MAAA\n", "maaa-aaaa", "MAAA" + "-AAAA" * 22])
+def test_who_adds_a_signature_is_named_by_a_udf(signer: Any, kid: str) -> None:
+    one = signer("P-256")
+    envelope = signed(one, nothing)
+    entry = envelope[2]["signatures"][0]
+    envelope[2]["signatures"].append(entry | {"kid": kid})
+    with pytest.raises(FormatError):
+        dare.unseal(envelope, trusted={fingerprint(one.public).octets: one.public})

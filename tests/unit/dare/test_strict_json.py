@@ -36,6 +36,7 @@ HOSTILE_JSON = {
     "inner-member-twice": b'{"x":[{"a":1,"\\u0061":2}]}',
     "nan": b'{"a":NaN}',
     "infinity": b'{"a":-Infinity}',
+    "number-that-becomes-infinite": b'{"a":-1e999}',
     "not-utf-8": b'{"a":"\xff"}',
     "lone-surrogate": b'{"a":"\\ud800"}',
     "lone-surrogate-in-a-name": b'{"\\udfff":1}',

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh_hsm.errors import FormatError
-from mesh_hsm.udf import TypeId, matches, parse, present
+from mesh_hsm.udf import TypeId, is_canonical, matches, parse, present
 
 KEY = "MD2N-37QO-NPB6-HEOJ-UYOK-6BWT-RZ2Z"
 
@@ -71,3 +71,13 @@ def test_precisions_are_multiples_of_twenty_up_to_440(precision: int) -> None:
 def test_precision_beyond_the_data_is_refused() -> None:
     with pytest.raises(FormatError):
         present(TypeId.AUTHENTICATOR_SHA2, bytes(8), 140)
+
+
+@pytest.mark.parametrize("precision", [20, 140, 440])
+def test_what_is_presented_is_canonical(precision: int) -> None:
+    assert is_canonical(present(TypeId.DIGEST_SHA2, bytes(range(64)), precision))
+
+
+@pytest.mark.parametrize("text", ["", "MAA", "MAAAA", "maaa", "MAA1", "MAAA-", "MAAA\n", " MAAA"])
+def test_other_spellings_are_not_canonical(text: str) -> None:
+    assert not is_canonical(text)
