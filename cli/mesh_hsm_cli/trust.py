@@ -26,7 +26,7 @@ from mesh_hsm.provider import Use
 from mesh_hsm.udf import fingerprint
 from mesh_hsm_cli.administrator import own_mesh, profile_device, verify_filed
 from mesh_hsm_cli.find import find_key, udf_begins
-from mesh_hsm_cli.own_device import OwnDevice, own_device
+from mesh_hsm_cli.own_device import OwnDevice, own_device, own_request
 from mesh_hsm_cli.paths import read_object
 from mesh_hsm_cli.records import filed_devices, load_device, load_mesh, used_keys
 from mesh_hsm_cli.session import Session
@@ -137,6 +137,7 @@ def signers(session: Session, names: tuple[str, ...], now: datetime) -> Iterator
     with ExitStack() as opened:
         found: list[Signer] = []
         device = activated_device(session, now) if names else None
+        base = _base_keys(session) if names else frozenset()
         for name in names:
             if device and (name == "device" or _is(device, name)):
                 device.require_valid(now)
@@ -144,13 +145,21 @@ def signers(session: Session, names: tuple[str, ...], now: datetime) -> Iterator
                 continue
             _, key = opened.enter_context(find_key(session, name))
             purpose = used_keys(session.state).get(str(key.uri), "")
-            if key.use is not Use.SIGN or (device and str(key.uri) in device.record.keys.values()):
+            if key.use is not Use.SIGN or key.public in base:
                 raise UnsupportedError(
                     f"{key.label} does not sign files{': it is ' + purpose if purpose else ''}",
                     hint="--sign device signs with this device's own signature key",
                 )
             found.append(key)
         yield found
+
+
+def _base_keys(session: Session) -> frozenset[Point]:
+    """This machine's own keys, activated or not; by their points, since URIs have synonyms."""
+    if load_device(session.state) is None:
+        return frozenset()
+    device = own_request(session)[1].value.device.value
+    return frozenset({device.profile_signature, *map(device.base, Use)})
 
 
 def _is(device: OwnDevice, name: str) -> bool:

@@ -137,6 +137,17 @@ def test_a_base_key_never_signs_for_strangers(letter: World, key: str) -> None:
     assert not (letter.laptop.folder / "x").exists()
 
 
+@pytest.mark.parametrize("key", ["pending-profile", "pending-sign"])
+def test_nor_before_its_device_is_activated(home: Home, key: str) -> None:
+    home.ok(*("device", "init", "--name", "pending", "--token", "soft:"), secrets=SECRET)
+    (home.folder / "letter").write_bytes(TEXT)
+    done = home.run(
+        *("dare", "encode", "letter", "--sign", key, "-o", "x", "--json"), secrets=SECRET
+    )
+    assert (done.code, done.error["type"]) == (6, "UnsupportedError")
+    assert not (home.folder / "x").exists()
+
+
 def test_an_unsigned_file_cannot_be_verified(letter: World) -> None:
     done = letter.admin.run("dare", "verify", "../letter.dare", "--json")
     assert (done.code, done.error["type"]) == (7, "CannotVerifyError")
