@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -94,6 +95,37 @@ class Home:
         done = self.run(*arguments, **settings)
         assert done.code == 0, done.err
         return done
+
+
+def on_terminal(
+    home: Home, arguments: tuple[str, ...], talk: list[tuple[bytes, bytes]], **env: str
+) -> tuple[int, str]:
+    """Run mesh-hsm on a pseudo-terminal of its own; answer each question once it is asked."""
+    pid, screen = os.forkpty()
+    if pid == 0:  # pragma: no cover  the child is another program
+        os.chdir(home.folder)
+        os.execve(PROGRAM[0], [*PROGRAM, *arguments], home.environment(**env))
+    seen = b""
+    for question, answer in talk:
+        while question not in seen:
+            octets = _read(screen)
+            assert octets, f"never asked {question!r}, but said {seen!r}"
+            seen += octets
+        seen = seen[seen.index(question) + len(question) :]
+        os.write(screen, answer)
+    while octets := _read(screen):
+        seen += octets
+    os.close(screen)
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status), seen.decode()
+
+
+def _read(screen: int) -> bytes:
+    assert select.select([screen], [], [], 60)[0], "neither question nor end within a minute"
+    try:
+        return os.read(screen, 4096)
+    except OSError:  # Linux: the other side is gone
+        return b""
 
 
 MakeHome = Callable[..., Home]

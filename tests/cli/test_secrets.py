@@ -13,7 +13,7 @@ from mesh_hsm.errors import SecretRequiredError
 from mesh_hsm.secret_source import SecretKind, SecretRequest
 from mesh_hsm_cli import secret_options, terminal
 from mesh_hsm_cli.secret_options import CommandSecrets
-from tests.cli.conftest import PASSPHRASE, PROGRAM, Home
+from tests.cli.conftest import PASSPHRASE, PROGRAM, Home, on_terminal
 
 GENERATE = ("key", "generate", "--token", "soft:", "--use", "sign", "--algorithm", "P-256")
 
@@ -132,37 +132,6 @@ def test_the_last_try_is_refused_by_default(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 # -- on a terminal ---------------------------------------------------------------------------------
-
-
-def on_terminal(
-    home: Home, arguments: tuple[str, ...], talk: list[tuple[bytes, bytes]]
-) -> tuple[int, str]:
-    """Run mesh-hsm on a pseudo-terminal of its own; answer each question once it is asked."""
-    pid, screen = os.forkpty()
-    if pid == 0:  # pragma: no cover  the child is another program
-        os.chdir(home.folder)
-        os.execve(PROGRAM[0], [*PROGRAM, *arguments], home.environment())
-    seen = b""
-    for question, answer in talk:
-        while question not in seen:
-            octets = _read(screen)
-            assert octets, f"never asked {question!r}, but said {seen!r}"
-            seen += octets
-        seen = seen[seen.index(question) + len(question) :]
-        os.write(screen, answer)
-    while octets := _read(screen):
-        seen += octets
-    os.close(screen)
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status), seen.decode()
-
-
-def _read(screen: int) -> bytes:
-    assert select.select([screen], [], [], 60)[0], "neither question nor end within a minute"
-    try:
-        return os.read(screen, 4096)
-    except OSError:  # Linux: the other side is gone
-        return b""
 
 
 def test_a_new_passphrase_is_asked_twice_without_echo(home: Home) -> None:
