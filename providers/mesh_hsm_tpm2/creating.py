@@ -5,7 +5,7 @@ Open this file for generation, persistent places and deletion.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from tpm2_pytss import (
     ESAPI,
@@ -17,6 +17,7 @@ from tpm2_pytss import (
     TPML_PCR_SELECTION,
     TPMS_SENSITIVE_CREATE,
     TPMT_PUBLIC,
+    TSS2_Exception,
 )
 
 from mesh_hsm.custody import PinPolicy
@@ -131,10 +132,15 @@ def evict(tpm: Tpm, record: Record) -> None:
     """Remove a persistent key from the TPM, if that place still holds this very key."""
 
     def remove(esapi: ESAPI) -> None:
-        handle = tpm.key(esapi, record)
-        _evict_control(tpm, esapi, handle, record.persistent or 0)
-        tpm.forget_key(record.label)
+        place = record.persistent
+        handle = None if place is None else tpm.find_persistent(esapi, record)
+        if place is not None and handle is not None:
+            _evict_control(tpm, esapi, handle, place)
+            # ESAPI would go on answering for this place with the old key's name.
+            with suppress(TSS2_Exception):
+                esapi.tr_close(handle)
 
+    tpm.unload(record.label)
     tpm.run(remove)
 
 

@@ -6,6 +6,8 @@ TPM2_ObjectChangeAuth makes a new blob; every copy of the old one still works wi
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from tpm2_pytss import ESAPI, ESYS_TR
 
 from mesh_hsm.custody import PinPolicy
@@ -32,7 +34,10 @@ def change(tpm: Tpm, authoriser: Authoriser, record: Record, uri: str) -> None:
         tpm.records.save_key_file(record.label, creating.key_file(tpm, record, private))
     else:
         moved = record.at(creating.make_persistent(tpm, private, bytes.fromhex(record.public)))
-        tpm.records.save(moved)
+        with ExitStack() as undo:
+            undo.callback(creating.evict, tpm, moved)
+            tpm.records.save(moved)
+            undo.pop_all()
         creating.evict(tpm, record)
     tpm.unload(record.label)
     authoriser.remember(record, new)

@@ -89,8 +89,13 @@ class Records:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from changing the folder meanwhile."""
-        with storage_errors("lock", self._folder), FileLock(self._folder / ".lock"):
+        lock = FileLock(self._folder / ".lock")
+        with storage_errors("lock", self._folder):
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     def labels(self) -> list[str]:
         """Every label, sorted."""

@@ -49,6 +49,7 @@ CURVE_IDS = {"P-256": 0x0003, "P-384": 0x0004, "P-521": 0x0005}
 """TPM_ECC_CURVE by our names (Part 2 §6.4)."""
 
 _NAMES = {number: name for name, number in CURVE_IDS.items()}
+_HASHES = {int(alg): alg for alg in (Alg.SHA256, Alg.SHA384, Alg.SHA512)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class PublicArea:
             storage = reader.u16() == Alg.AES
             if storage:
                 reader.skip(4)
-            scheme_hash = Alg(reader.u16()) if reader.u16() == Alg.ECDSA else None
+            scheme_hash = _HASHES.get(reader.u16()) if reader.u16() == Alg.ECDSA else None
             algorithm = _NAMES.get(reader.u16())
             reader.skip(2)
             unique = (reader.sized(), reader.sized())
@@ -120,8 +121,9 @@ class PublicArea:
     @property
     def point(self) -> Point:
         """The public key. Raises ``InvalidPointError`` for one that is not on its curve."""
+        on = self.curve
         x, y = (int.from_bytes(octets, "big") for octets in self.unique)
-        return self.curve.point(x, y)
+        return on.point(x, y)
 
 
 class Reader:

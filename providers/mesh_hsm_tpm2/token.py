@@ -61,9 +61,7 @@ class Tpm2Token(Token):
         """Remove record and blob, or evict the key. Copies of a blob work for ever."""
         with self._tpm.connection.held(), self._tpm.records.locked():
             record = self._record(uri)
-            if record.persistent is not None:
-                creating.evict(self._tpm, record)
-            self._tpm.unload(record.label)
+            creating.evict(self._tpm, record)
             self._tpm.records.remove(record.label)
             self._authoriser.forget(record)
 

@@ -171,10 +171,6 @@ class Tpm:
             if handle is not None:
                 _release(esapi, handle)
 
-    def forget_key(self, label: str) -> None:
-        """Let go of a key that ESAPI itself has closed already."""
-        self._loaded.pop(label, None)
-
     def close(self) -> None:
         """Flush everything of ours and end the connection."""
         try:
@@ -203,23 +199,31 @@ class Tpm:
                     self._flush_strays(esapi)
                 yield esapi
 
-    def _load_recorded(self, esapi: ESAPI, record: Record) -> ESYS_TR:
-        if record.persistent is None:
-            blob = self.records.key_file(record.label)
-            return self.load(esapi, blob.private, bytes.fromhex(record.public))
+    def find_persistent(self, esapi: ESAPI, record: Record) -> ESYS_TR | None:
+        """A persistent key's handle; None where its place is empty or holds another key."""
         session = self.session(esapi, sessions.OUTWARD)
         try:
             handle = esapi.tr_from_tpmpublic(record.persistent, session1=session)
         except TSS2_Exception as error:
             if code(error) != Rc.HANDLE:
                 raise
+            return None
+        name = esapi.tr_get_name(handle)
+        if bytes(name) == record.area.name:
+            return handle
+        esapi.tr_close(handle)
+        return None
+
+    def _load_recorded(self, esapi: ESAPI, record: Record) -> ESYS_TR:
+        if record.persistent is None:
+            blob = self.records.key_file(record.label)
+            return self.load(esapi, blob.private, bytes.fromhex(record.public))
+        handle = self.find_persistent(esapi, record)
+        if handle is None:
             raise DeviceError(
                 f"the key {record.label} is no longer in the TPM",
                 hint="the TPM was cleared, or another program evicted it",
-            ) from error
-        name = esapi.tr_get_name(handle)
-        if bytes(name) != record.area.name:
-            raise DeviceError(f"another key lies where {record.label} was")
+            )
         return handle
 
     def _make_room(self, esapi: ESAPI, full: int) -> bool:

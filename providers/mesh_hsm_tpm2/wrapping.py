@@ -74,7 +74,7 @@ class WrappedShare:
             share = cls(public, duplicate, seed, parent, value["has_auth"])
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError("not a share wrapped to a TPM") from error
-        if share.to_json() != value or not isinstance(share.has_auth, bool):
+        if not isinstance(share.has_auth, bool) or share.to_json() != value:
             raise FormatError("not a share wrapped to a TPM")
         return share
 
