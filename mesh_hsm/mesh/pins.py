@@ -79,7 +79,9 @@ class Pins:
             )
 
     def check_master(self, master: Signed[ProfileMaster]) -> None:
-        """Refuse another Mesh, an older version, or a second form of the same version."""
+        """Refuse another Mesh, an older version, a second form of the same version, or the next
+        version of another form: with a gap between, nothing shows (hsm-1 §7).
+        """
         if master.value.udf != self.master_udf:
             raise VerificationError(
                 f"this device belongs to the Mesh {self.master_udf}, not to {master.value.udf}"
@@ -90,10 +92,11 @@ class Pins:
                 f"version {self.master_version}, which this device has seen",
                 hint="ask the administrator for the newest ProfileMaster",
             )
-        if (
-            master.value.version == self.master_version
-            and master.digest != self.profile_master_digest
-        ):
+        seen_again = {
+            self.master_version: master.digest,
+            self.master_version + 1: master.value.previous_digest,
+        }.get(master.value.version, self.profile_master_digest)
+        if seen_again != self.profile_master_digest:
             raise VerificationError(
                 f"there are two ProfileMasters of version {self.master_version}",
                 hint="the master key was misused or copied: tell the owner of this Mesh",

@@ -312,6 +312,21 @@ def test_two_profile_masters_of_one_version(
         device.activate(response.envelope, pins=activated.pins.envelope)
 
 
+def test_the_successor_of_another_profile_master(
+    mesh: Any, device: Any, activated: Any, make_signer: Any
+) -> None:
+    intruder, now = make_signer("intruder"), activated.connection.value.created
+    twin = create_profile_master(
+        mesh.master, [mesh.administrator.public, intruder.public], [mesh.escrow], now=now
+    )
+    heir = create_profile_master(
+        mesh.master, [mesh.administrator.public], [mesh.escrow], now=now, previous=twin
+    )
+    response = mesh.connect(device, master=heir).response
+    with pytest.raises(VerificationError, match="two ProfileMasters"):
+        device.activate(response.envelope, pins=activated.pins.envelope)
+
+
 def test_connection_of_a_version_not_seen_yet(
     mesh: Any, device: Any, check: Any, resign: Any
 ) -> None:
