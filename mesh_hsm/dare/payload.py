@@ -19,6 +19,9 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 from mesh_hsm.errors import FormatError, StorageError
 
 BLOCK: Final = 1 << 20
+# Linux 6 takes whole aligned MiBs into its cache as one large page each, which it has to find
+# first: five times slower on ext4 than the same octets in smaller pieces.
+_PIECE: Final = 1 << 17
 
 _FINAL, _CHUNK = 0x88, 0x8C  # the first of four codes each, for lengths of 1, 2, 4, 8 octets
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
@@ -289,7 +292,7 @@ def write_all(sink: Sink, octets: bytes | bytearray | memoryview) -> None:
     with memoryview(octets) as view:
         done = 0
         while done < len(view):
-            done += sink.write(view[done:])
+            done += sink.write(view[done : done + _PIECE])
 
 
 def changed() -> StorageError:
