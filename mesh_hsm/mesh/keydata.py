@@ -19,6 +19,9 @@ from mesh_hsm.udf import fingerprint, matches, udf_of
 CONFIRMED_CHARACTERS: Final = 28
 """140 bits: the form that ``device init`` shows. Shorter forms can be searched for (udf §1)."""
 
+MAX_KEYS: Final = 64
+"""In one list. Checking a point takes milliseconds, and is done before any signature."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeyData:
@@ -68,6 +71,8 @@ def read_keys(members: Members, name: str, use: Use) -> tuple[Point, ...]:
     """A member that is a list of keys; one key without a list is read too (schema §3.2)."""
     value = members.any(name)
     listed = value if isinstance(value, list) else [value]
+    if len(listed) > MAX_KEYS:
+        raise FormatError(f"{name} has at most {MAX_KEYS} keys")
     return tuple(KeyData.from_json(one, name, use).public for one in listed)
 
 

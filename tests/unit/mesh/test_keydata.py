@@ -89,6 +89,12 @@ def test_a_list_of_keys_may_be_one_key() -> None:
     assert read_keys(members, "C", Use.SIGN) == ()
 
 
+def test_a_list_without_end_is_refused_before_its_points_are_read() -> None:
+    one = key_json("P-384", b"", GOOD)
+    with pytest.raises(FormatError, match="at most 64"):
+        read_keys(Members({"A": [one] * 65}, "X"), "A", Use.SIGN)
+
+
 def test_one_key_in_two_roles() -> None:
     check_distinct([P384.base, P256.base], "X")
     with pytest.raises(FormatError, match="two roles"):
