@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from mesh_hsm.errors import MeshHsmError, ProviderUnavailableError
-from mesh_hsm.provider import Diagnoses, Finding, Severity
+from mesh_hsm.provider import Diagnoses, Finding, Rooted, Severity
 from mesh_hsm.secret_source import NoSecrets
 from mesh_hsm.uri import Uri
 from mesh_hsm_cli.administrator import own_mesh, verify_filed
@@ -141,6 +141,8 @@ def _device(session: Session, now: datetime) -> Iterator[Finding]:
         with session.provider(token.scheme).open(token, NoSecrets()) as opened:
             for uri in record.keys.values():
                 opened.key(Uri.parse(uri))
+            if isinstance(opened, Rooted):
+                _ = opened.root_name  # raises if another TPM answers than the pinned one
     except MeshHsmError as error:
         yield Finding(
             "DEVICE002",

@@ -65,7 +65,7 @@ def create_mesh(
             master=str(master.uri),
             administrator=str(administrator.uri),
             profile=profile.envelope,
-            backup=str(backup.absolute()) if backup else None,
+            backup=str(backup.resolve()) if backup else None,
         )
         undo.new_file(path)
         record.save(path)
