@@ -202,6 +202,10 @@ def test_a_failed_record_evicts_the_key(
     if change == "change_pin":
         token.generate(spec)
     before = persistent_handles(swtpm)
+    attempts = {
+        "generate": lambda: token.generate(spec),
+        "change_pin": lambda: token.change_pin(token.info.uri.with_attribute("key", "key")),
+    }
 
     def full(self, record) -> None:
         raise StorageError("disk full")
@@ -209,10 +213,7 @@ def test_a_failed_record_evicts_the_key(
     with monkeypatch.context() as patch:
         patch.setattr(Records, "save", full)
         with pytest.raises(StorageError):
-            if change == "generate":
-                token.generate(spec)
-            else:
-                token.change_pin(token.info.uri.with_attribute("key", "key"))
+            attempts[change]()
     assert persistent_handles(swtpm) == before
     if change == "generate":
         assert token.generate(spec).public
