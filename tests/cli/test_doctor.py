@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -42,7 +43,9 @@ def test_an_empty_machine(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_healthy_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    (world.folder / "backup.json").rename(world.folder / "elsewhere.json")
+    record = world.admin.state / "mesh" / "record.json"
+    kept = json.loads(record.read_text())
+    record.write_text(json.dumps(kept | {"backup": str(world.folder / "taken away")}))
     assert findings(world.admin, monkeypatch) == {}
     assert findings(world.laptop, monkeypatch) == {}
     shown = world.laptop.run("doctor").out
@@ -104,7 +107,7 @@ def test_it_touches_nothing(world: World) -> None:
     assert tree(world.folder) == before
 
 
-# -- and what an expired connection still allows ----------------------------------------------------
+# -- and what an expired connection still allows --------------------------------------------------
 
 
 def test_old_files_open_after_the_connection_has_expired(

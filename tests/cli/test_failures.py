@@ -27,7 +27,7 @@ from mesh_hsm_cli import choices, failures, main
 from mesh_hsm_cli.commands import provider as provider_command
 from mesh_hsm_cli.output import printable, table
 from mesh_hsm_cli.rollback import Rollback
-from tests.cli.conftest import Home, on_terminal
+from tests.cli.conftest import PASSPHRASE, Home, on_terminal
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,9 @@ def test_an_unexpected_error_names_its_place_and_no_value(
 
 
 def test_expected_errors_keep_their_message_in_a_trace() -> None:
-    try:
+    with pytest.raises(StorageError) as caught:
         raise StorageError("disk full")
-    except StorageError as error:
-        assert "StorageError: disk full\n" in list(failures.trace(error))
+    assert list(failures.trace(caught.value))[-1] == "StorageError: disk full\n"
 
 
 @pytest.mark.parametrize(
@@ -111,11 +110,15 @@ def test_undoing_goes_backwards_and_on() -> None:
     def cannot() -> None:
         raise StorageError("read-only")
 
-    with pytest.raises(NotFoundError), Rollback(said.append) as undo:
-        undo.on_failure("undo the first", lambda: done.append("first"))
-        undo.on_failure("undo the second", cannot)
-        undo.on_failure("undo the third", lambda: done.append("third"))
-        raise NotFoundError("x")
+    def steps() -> None:
+        with Rollback(said.append) as undo:
+            undo.on_failure("undo the first", lambda: done.append("first"))
+            undo.on_failure("undo the second", cannot)
+            undo.on_failure("undo the third", lambda: done.append("third"))
+            raise NotFoundError("x")
+
+    with pytest.raises(NotFoundError):
+        steps()
     assert done == ["third", "first"]
     assert said == ["could not undo the second: read-only"]
 
@@ -127,7 +130,7 @@ def test_nothing_is_undone_after_success() -> None:
     assert done == []
 
 
-# -- what is chosen for a person, with tokens that no simulator here is -------------------------------
+# -- what is chosen for a person, with tokens that no simulator here is ---------------------------
 
 
 def token(
@@ -192,20 +195,18 @@ def test_software_is_never_chosen_silently(providers: tuple[Any, ...]) -> None:
     assert "--token soft:" in str(caught.value.hint)
 
 
-# -- long work ---------------------------------------------------------------------------------------
+# -- long work ------------------------------------------------------------------------------------
 
 
 def test_long_work_shows_its_progress_on_a_terminal(home: Home) -> None:
-    from tests.cli.conftest import PASSPHRASE
-
     home.ok(
         *("key", "generate", "--token", "soft:", "--use", "sign", "--label", "a"),
         secrets={"passphrase": PASSPHRASE},
     )
     with (home.folder / "big").open("wb") as file:
         os.truncate(file.fileno(), 70 << 20)
-    arguments = ("dare", "encode", "big", "--sign", "a")
-    code, seen = on_terminal(home, arguments, [(b"default: ", PASSPHRASE + b"\n")])
+    arguments = ("dare", "encode", "big", "--sign", "a", "--passphrase-env", "PHRASE")
+    code, seen = on_terminal(home, arguments, [], PHRASE=PASSPHRASE.decode())
     assert code == 0, seen
     assert "100%" in seen
 
