@@ -73,12 +73,21 @@ def accept(
     device: Signed[ProfileDevice],
     now: datetime,
 ) -> VerifiedConnection:
-    """Verify what the device sent back, against what was issued to it, before filing it."""
+    """Verify what the device sent back, against what was issued to it, before filing it.
+
+    Raises as ``verify_connection``, and ``VerificationError`` for another connection than the one
+    issued, or one that the device has not countersigned: it may never have activated it.
+    """
     verified = verify_connection(envelope, master=master, device=device, now=now)
     if verified.connection.digest != issued.digest:
         raise VerificationError(
             "this is not the connection that was issued to the device",
             hint="connect the device again and compare the witness on both screens",
+        )
+    if verified.composite is not Composite.PROVED:
+        raise VerificationError(
+            "the device has not countersigned this connection",
+            hint="file the connection that device activate wrote there",
         )
     return verified
 

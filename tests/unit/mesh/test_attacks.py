@@ -531,3 +531,20 @@ def test_an_unsigned_or_published_form_connection_is_refused(
         check(dare.seal(payload))
     with pytest.raises(FormatError):
         open_connection(b'{"not": "an envelope"}', mesh.profile.value)
+
+
+def test_the_administrator_files_nothing_before_the_device_has_countersigned(
+    mesh: Any, device: Any, other_device: Any, connected: Any
+) -> None:
+    """Whoever holds the response could send back the connection in it, never activated."""
+    given = {
+        "issued": connected.connection,
+        "master": mesh.profile,
+        "device": device.request.value.device,
+        "now": connected.connection.value.created,
+    }
+    with pytest.raises(VerificationError, match="has not countersigned"):
+        accept(connected.connection.envelope, **given)
+    envelope = dare.countersign(connected.connection.envelope, other_device.keys.profile)
+    with pytest.raises(VerificationError, match="has not countersigned"):
+        accept(envelope, **given)
