@@ -6,6 +6,7 @@ Open this file to add a noun or a signal; ``failures`` has the exit codes of err
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; the console script's entry point."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold PINs, seeds and shares
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _terminate)
     session = Session()
