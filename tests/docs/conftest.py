@@ -1,0 +1,222 @@
+"""How a page of the documentation is run: its blocks, its machines, a terminal to type on.
+
+A page's ``console`` blocks are one session, typed command by command on a pseudo-terminal; what the
+page shows must be what appears. ``$`` is this machine, ``admin$`` and ``laptop$`` are others: each
+has its own state folder, all share one working folder and one swtpm. In what a page shows,
+
+* a UDF stands for whatever UDF appears there first, and for the same one from then on, in commands
+  too (a reader copies it from the screen as well);
+* ``…`` stands for anything, over several lines too; times and firmware versions are not compared.
+
+``python`` blocks share one namespace. Comments in front of a block steer it::
+
+    <!-- not run: REASON -->       shown only: it needs what no simulator has
+    <!-- file: NAME -->            a file that the page's reader writes
+    <!-- world: connected -->      (anywhere) the page starts with a connected device, laptop
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import sys
+import termios
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mesh_hsm.testing.swtpm import Swtpm
+
+ROOT = Path(__file__).resolve().parents[2]
+_FENCE = re.compile(
+    r"^(?:<!-- (?P<mark>not run|file): (?P<value>[^>]+) -->\n)?"
+    r"```(?P<language>[\w{}-]*)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+_COMMAND = re.compile(
+    r"^(?P<machine>\w*)\$ (?P<command>.*(?:\n> .*)*)\n(?P<shown>(?:(?!\w*\$ ).*\n)*)",
+    re.MULTILINE,
+)
+_UDF = r"(?:[A-Z2-7]{4}-){3,}[A-Z2-7]{4}"
+_VARIABLE = re.compile(
+    rf"(?P<udf>{_UDF})|(?P<time>\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\S*)"
+    r"|(?P<version>\b\d+(?:\.\d+){3}\b)|(?P<lines>^…\n)|(?P<any>…)|(?P<space>(?<=\S) +)",
+    re.MULTILINE,
+)
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_QUESTION = re.compile(r"[^\n]*(?:\bof [^\n]*|again|\[y/N\]): \Z")
+PIN, PASSPHRASE = b"2718-2818\n", b"correct horse battery staple\n"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block, where it stands, and the comment in front of it."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    mark: str | None
+    value: str | None
+
+
+def blocks(page: Path) -> list[Block]:
+    """Every fenced block of a page."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(
+            page,
+            text.count("\n", 0, found.start()) + 1,
+            found["language"],
+            found["text"],
+            found["mark"],
+            found["value"],
+        )
+        for found in _FENCE.finditer(text)
+    ]
+
+
+@dataclass
+class Reader:
+    """Somebody who follows a page: a folder, machines, and the UDFs seen so far."""
+
+    folder: Path
+    tcti: str
+    udfs: dict[str, str] = field(default_factory=dict)
+    names: dict[str, object] = field(default_factory=lambda: {"__name__": "page"})
+
+    def follow(self, page: Path) -> None:
+        """Do all that a page says, in order."""
+        for block in blocks(page):
+            try:
+                if block.mark == "file":
+                    assert block.value
+                    (self.folder / block.value).write_text(block.text, encoding="utf-8")
+                elif block.mark is None and block.language == "console":
+                    self._type_all(block.text)
+                elif block.mark is None and block.language == "python":
+                    code = compile("\n" * block.line + block.text, str(page), "exec")
+                    exec(code, self.names)
+            except Exception as error:
+                raise AssertionError(f"{page.relative_to(ROOT)}:{block.line}: {error}") from error
+
+    def _type_all(self, text: str) -> None:
+        assert _COMMAND.match(text), "a console block begins with a prompt"
+        for found in _COMMAND.finditer(text):
+            command = self._real(found["command"].replace("\n> ", "\n"))
+            code, seen = self._type(found["machine"] or "here", command, found["shown"])
+            fails = re.search(r"^error: ", found["shown"], re.MULTILINE)
+            assert bool(code) == bool(fails), f"{command}\nended with {code}:\n{seen}"
+            self._compare(command, found["shown"].strip("\n") + "\n", seen.strip("\n") + "\n")
+
+    def _type(self, machine: str, command: str, shown: str) -> tuple[int, str]:
+        """Run a command on a terminal of its own; answer what it asks."""
+        pid, screen = os.forkpty()
+        if pid == 0:  # pragma: no cover  the child is another program
+            os.chdir(self.folder)
+            os.execve("/bin/bash", ["bash", "-c", command], self._environment(machine))
+        termios.tcsetwinsize(screen, (50, 200))
+        octets, seen, answered = b"", "", 0
+        while more := _read(screen):
+            octets += more
+            seen = octets.decode(errors="ignore")  # a character may come in two halves
+            question = _QUESTION.search(seen, answered)
+            if question:
+                os.write(screen, self._answer(question[0], shown))
+                answered = len(seen)
+        os.close(screen)
+        _, status = os.waitpid(pid, 0)
+        lines = [line.rstrip() for line in _COLOUR.sub("", seen).splitlines()]
+        return os.waitstatus_to_exitcode(status), "\n".join(lines)
+
+    def _answer(self, question: str, shown: str) -> bytes:
+        if question.endswith("[y/N]: "):
+            assert f"{question}y\n" in shown, f"the page does not show the question {question!r}"
+            return b"y\n"
+        return PASSPHRASE if "passphrase" in question.lower() else PIN
+
+    def _environment(self, machine: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if "MESH_HSM" not in name}
+        return kept | {
+            "MESH_HSM_HOME": str(self.folder / machine),
+            "MESH_HSM_TPM2_TCTI": self.tcti,
+            "TPM2TOOLS_TCTI": self.tcti,
+            "TERM": "dumb",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+
+    def _real(self, text: str) -> str:
+        return re.sub(_UDF, lambda found: self.udfs.get(found[0], found[0]), text)
+
+    def _compare(self, command: str, shown: str, seen: str) -> None:
+        groups: dict[str, str] = {}
+
+        def pattern(found: re.Match[str]) -> str:
+            if found["udf"]:
+                shown_udf = found["udf"]
+                if shown_udf in self.udfs:
+                    return re.escape(self.udfs[shown_udf])
+                if shown_udf in groups:
+                    return f"(?P={groups[shown_udf]})"
+                groups[shown_udf] = f"udf{len(groups)}"
+                return f"(?P<{groups[shown_udf]}>{_UDF})"
+            if found["time"]:
+                return r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*"
+            if found["version"]:
+                return r"\d+(?:\.\d+){3}"
+            if found["lines"]:
+                return r"(?s:.*?\n)??"
+            return "(?s:.*?)" if found["any"] else " +"
+
+        expected, at = "", 0
+        for found in _VARIABLE.finditer(shown):
+            expected += re.escape(shown[at : found.start()]) + pattern(found)
+            at = found.end()
+        expected += re.escape(shown[at:])
+        match = re.fullmatch(expected, seen)
+        assert match, f"{command}\nthe page shows\n{shown}\nand there appears\n{seen}"
+        self.udfs |= {udf: match[name] for udf, name in groups.items()}
+
+
+def _read(screen: int) -> bytes:
+    assert select.select([screen], [], [], 120)[0], "neither question nor end within two minutes"
+    try:
+        return os.read(screen, 4096)
+    except OSError:  # Linux: the other side is gone
+        return b""
+
+
+@pytest.fixture(scope="session")
+def _tpm() -> Iterator[Swtpm]:
+    """One TPM for all pages. What a page makes lies in folders of its own."""
+    with Swtpm() as rig:
+        yield rig
+
+
+@pytest.fixture(scope="session")
+def _connected(_tpm: Swtpm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The end of README's session: an administrator, and a laptop whose keys are in the TPM."""
+    folder = tmp_path_factory.mktemp("connected")
+    Reader(folder, _tpm.tcti).follow(ROOT / "README.md")
+    return folder
+
+
+@pytest.fixture
+def reader(
+    request: pytest.FixtureRequest, _tpm: Swtpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Reader:
+    """Somebody about to follow the page that the test names."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MESH_HSM_TPM2_TCTI", _tpm.tcti)
+    page: Path = request.getfixturevalue("page")
+    if "<!-- world: connected -->" in page.read_text(encoding="utf-8"):
+        connected: Path = request.getfixturevalue("_connected")
+        for machine in ("admin", "laptop"):
+            shutil.copytree(connected / machine, tmp_path / machine)
+        for name in ("letter.txt", "mesh-backup.json"):
+            shutil.copy(connected / name, tmp_path)
+    return Reader(tmp_path, _tpm.tcti)
