@@ -10,7 +10,6 @@ from contextlib import ExitStack, suppress
 from tpm2_pytss import (
     ESAPI,
     ESYS_TR,
-    TPM2_CAP,
     TPM2B_DATA,
     TPM2B_PUBLIC,
     TPM2B_SENSITIVE_CREATE,
@@ -23,7 +22,7 @@ from tpm2_pytss import (
 from mesh_hsm.custody import PinPolicy
 from mesh_hsm.errors import DeviceError
 from mesh_hsm.provider import KeySpec
-from mesh_hsm_tpm2 import sessions, storage_root, templates
+from mesh_hsm_tpm2 import sessions, slots, storage_root, templates
 from mesh_hsm_tpm2.blobs import KeyFile
 from mesh_hsm_tpm2.policies import Policy, pcr_digest, pcr_selection
 from mesh_hsm_tpm2.records import Creation, Record
@@ -154,8 +153,5 @@ def _evict_control(tpm: Tpm, esapi: ESAPI, handle: ESYS_TR, place: int) -> ESYS_
 
 
 def _free_place(esapi: ESAPI) -> int:
-    taken: set[int] = set()
-    _, answer = esapi.get_capability(TPM2_CAP.HANDLES, _FIRST_PLACE, 254)
-    listed = answer.data.handles
-    taken.update(int(handle) for handle in listed)
+    taken = set(slots.listed(esapi, _FIRST_PLACE))
     return next(place for place in range(_FIRST_PLACE, _LAST_PLACE) if place not in taken)

@@ -75,7 +75,11 @@ def _of_counter(counter: lockout.Lockout) -> Iterator[Finding]:
 
 def _of_records(folder: Path) -> Iterator[Finding]:
     records = Records(folder)
-    bound = [label for label in records.labels() if records.load(label).pcrs]
+    try:
+        bound = [label for label in records.labels() if records.load(label).pcrs]
+    except MeshHsmError as error:
+        yield Finding("STATE003", Severity.ERROR, str(error), "restore the file from a copy")
+        return
     if bound:
         yield Finding(
             "TPM006",

@@ -12,6 +12,7 @@ from tpm2_pytss import ESAPI, TPM2_CAP
 
 from mesh_hsm.custody import Hardware
 from mesh_hsm_tpm2 import endorsement
+from mesh_hsm_tpm2.firmware import Version, warnings
 from mesh_hsm_tpm2.storage_root import Pin
 
 _FIXED, _MANUFACTURER, _VENDOR, _FIRMWARE = 0x100, 0x105, range(0x106, 0x10A), (0x10B, 0x10C)
@@ -24,12 +25,12 @@ _SIMULATOR_ISSUERS = ("swtpm-localca",)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a TPM says of itself. ``version`` is the firmware's major and minor number."""
+    """What a TPM says of itself. ``version`` is its firmware's, four numbers."""
 
     manufacturer: str
     model: str
     firmware: str
-    version: tuple[int, int]
+    version: Version
 
     def hardware(self, pin: Pin | None) -> Hardware:
         """How far that is to be believed, given how its EK was recognised."""
@@ -44,39 +45,7 @@ class Identity:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Known weaknesses of this firmware, one sentence each."""
-        return tuple(
-            weakness.sentence
-            for weakness in _WEAKNESSES
-            if weakness.manufacturer == self.manufacturer
-            and weakness.first <= self.version < weakness.fixed
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Weakness:
-    manufacturer: str
-    first: tuple[int, int]
-    fixed: tuple[int, int]
-    sentence: str
-
-
-_TPM_FAIL = (
-    "this firmware leaks ECDSA keys by timing (TPM-FAIL, CVE-2019-16863): update it, then make "
-    "new keys"
-)
-_WEAKNESSES = (
-    # STMicroelectronics ST33, advisory of November 2019.
-    _Weakness("STM", (71, 0), (71, 16), _TPM_FAIL),
-    _Weakness("STM", (73, 0), (73, 8), _TPM_FAIL),
-    # Intel platform trust technology, INTEL-SA-00241.
-    _Weakness(
-        "INTC",
-        (11, 0),
-        (11, 9),
-        "this firmware may leak ECDSA keys by timing (TPM-FAIL, CVE-2019-11090): update the "
-        "machine's firmware, then make new keys",
-    ),
-)
+        return warnings(self.manufacturer, self.version)
 
 
 def read(esapi: ESAPI) -> Identity:
@@ -84,12 +53,12 @@ def read(esapi: ESAPI) -> Identity:
     _, answer = esapi.get_capability(TPM2_CAP.TPM_PROPERTIES, _FIXED, 32)
     listed = answer.data.tpmProperties
     values = {int(item.property): int(item.value) for item in listed}
-    high, low = (values.get(number, 0) for number in _FIRMWARE)
-    version = divmod(high, 1 << 16)
+    words = [values.get(number, 0) for number in _FIRMWARE]
+    version = tuple(half for word in words for half in divmod(word, 1 << 16))
     return Identity(
         manufacturer=_text(values.get(_MANUFACTURER, 0)).strip(),
         model="".join(_text(values.get(number, 0)) for number in _VENDOR).strip(),
-        firmware=f"{version[0]}.{version[1]}.{low >> 16}.{low & 0xFFFF}",
+        firmware=".".join(map(str, version)),
         version=version,
     )
 

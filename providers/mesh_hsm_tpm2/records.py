@@ -102,6 +102,14 @@ class Records:
         paths = self._folder.glob(f"*{_SUFFIX}")
         return sorted(_read(path).label for path in paths)
 
+    def names(self) -> set[bytes]:
+        """The TPM's names of every key whose record can be read."""
+        found = set()
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            with suppress(FormatError, NotFoundError):
+                found.add(_read(path).area.name)
+        return found
+
     def load(self, label: str) -> Record:
         """One record. Raises ``NotFoundError``, ``FormatError``."""
         path = self._path(label, _SUFFIX)

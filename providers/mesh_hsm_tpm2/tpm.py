@@ -7,7 +7,7 @@ out by ``Tpm`` only, so that every one of them is flushed and none is used after
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,6 @@ from typing import TypeVar
 from tpm2_pytss import (
     ESAPI,
     ESYS_TR,
-    TPM2_CAP,
     TPM2_SE,
     TPM2B_PRIVATE,
     TPM2B_PUBLIC,
@@ -24,9 +23,9 @@ from tpm2_pytss import (
     TSS2_Exception,
 )
 
-from mesh_hsm.errors import DeviceError
+from mesh_hsm.errors import DeviceError, MeshHsmError
 from mesh_hsm.secret_source import SecretSource
-from mesh_hsm_tpm2 import blobs, sessions, storage_root
+from mesh_hsm_tpm2 import blobs, sessions, slots, storage_root
 from mesh_hsm_tpm2.connection import Connection
 from mesh_hsm_tpm2.errors import (
     Rc,
@@ -41,7 +40,6 @@ from mesh_hsm_tpm2.turns import Turns
 
 T = TypeVar("T")
 _RECOVERIES = 6  # each one frees a slot or starts again; more than this is no accident
-_TRANSIENT, _PERSISTENT, _SESSIONS = 0x80000000, 0x81, (0x02000000, 0x03000000)
 
 
 class Tpm:
@@ -85,7 +83,7 @@ class Tpm:
             self.connection.reconnect()
             return True
         if has_forgotten(error):
-            self._forget(esapi)
+            self._flush_all(esapi)  # what is left of it: one handle may be gone, or all
             if code(error) == Rc.INITIALIZE and self.connection.is_raw:
                 self.connection.start_up()
             return True
@@ -169,7 +167,7 @@ class Tpm:
         with self._turn() as esapi:
             handle = self._loaded.pop(label, None)
             if handle is not None:
-                _release(esapi, handle)
+                slots.release(esapi, handle)
 
     def close(self) -> None:
         """Flush everything of ours and end the connection."""
@@ -178,7 +176,8 @@ class Tpm:
                 self._flush_all(esapi)
                 if self._turns is not None:
                     self._turns.end()
-        except (DeviceError, TSS2_Exception):
+                self.connection.close()  # here, before another thread can load anything
+        except (MeshHsmError, TSS2_Exception):
             self._drop()  # closed already, a child process, or no TPM: nothing is ours to flush
         self.connection.close()
         if self._turns is not None:
@@ -195,8 +194,7 @@ class Tpm:
                 return
             with self._turns.taken() as disturbed:
                 if disturbed:
-                    self._abandon(esapi)
-                    self._flush_strays(esapi)
+                    self._start_clean(esapi)
                 yield esapi
 
     def find_persistent(self, esapi: ESAPI, record: Record) -> ESYS_TR | None:
@@ -230,39 +228,18 @@ class Tpm:
         """Free a slot: the key that was used longest ago, else what a dead run of ours left."""
         if full in (Rc.OBJECT_MEMORY, Rc.OBJECT_HANDLES):
             for label, handle in self._loaded.items():
-                if not _is_persistent(esapi, handle):
+                if not slots.is_persistent(esapi, handle):
                     sessions.flush(esapi, handle)
                     del self._loaded[label]
                     return True
         return self.connection.is_raw and self._flush_strays(esapi)
 
-    def _flush_strays(self, esapi: ESAPI) -> bool:
-        """Without a resource manager, flush objects of our names and sessions that are not ours.
-
-        Sessions carry no name; on a raw TPM one program at a time is in charge, and another run
-        of ours whose session goes opens a new one.
-        """
-        ours = {_tpm_handle(esapi, handle) for handle in self._held()}
-        names = {self.records.load(label).area.name.hex() for label in self.records.labels()}
+    def _flush_strays(self, esapi: ESAPI, names: Set[bytes] = frozenset()) -> bool:
+        held = {slots.number(esapi, handle) for handle in self._held()}
+        names = self.records.names() | names
         if self.pin is not None:
-            names.add(self.pin.storage_root)
-        freed = False
-        for handle in _handles(esapi, _TRANSIENT):
-            if handle in ours:
-                continue
-            stray = esapi.tr_from_tpmpublic(handle)
-            name = esapi.tr_get_name(stray)
-            if bytes(name).hex() in names:
-                sessions.flush(esapi, stray)
-                freed = True
-            else:
-                esapi.tr_close(stray)
-        for kind in _SESSIONS:
-            for handle in _handles(esapi, kind):
-                if handle not in ours:
-                    sessions.flush(esapi, esapi.tr_from_tpmpublic(handle))
-                    freed = True
-        return freed
+            names |= {bytes.fromhex(self.pin.storage_root)}
+        return slots.flush_strays(esapi, held, names)
 
     def _held(self) -> list[ESYS_TR]:
         single = (self._root, self._session, self._policy_session)
@@ -270,42 +247,22 @@ class Tpm:
 
     def _flush_all(self, esapi: ESAPI) -> None:
         for handle in self._held():
-            _release(esapi, handle)
+            slots.release(esapi, handle)
         self._drop()
 
-    def _forget(self, esapi: ESAPI) -> None:
-        """After a reset: nothing that we hold is there any more, or it is somebody else's."""
-        self._flush_all(esapi)
-
-    def _abandon(self, esapi: ESAPI) -> None:
-        """Let go of handles without flushing what may bear their numbers by now."""
-        for handle in self._held():
-            with suppress(TSS2_Exception):
-                esapi.tr_close(handle)
-        self._drop()
+    def _start_clean(self, esapi: ESAPI) -> None:
+        """Let go of our handles, whose numbers may be others' now; flush what is ours by name."""
+        try:
+            # Names come from ESAPI's memory: a key may have been deleted from the records since.
+            names = [esapi.tr_get_name(handle) for handle in self._loaded.values()]
+            for handle in self._held():
+                with suppress(TSS2_Exception):
+                    esapi.tr_close(handle)
+            self._drop()
+            self._flush_strays(esapi, {bytes(name) for name in names})
+        except TSS2_Exception as error:
+            raise mapped(error) from error
 
     def _drop(self) -> None:
         self._root = self._session = self._policy_session = None
         self._loaded.clear()
-
-
-def _release(esapi: ESAPI, handle: ESYS_TR) -> None:
-    if _is_persistent(esapi, handle):
-        esapi.tr_close(handle)
-    else:
-        sessions.flush(esapi, handle)
-
-
-def _is_persistent(esapi: ESAPI, handle: ESYS_TR) -> bool:
-    return _tpm_handle(esapi, handle) >> 24 == _PERSISTENT
-
-
-def _tpm_handle(esapi: ESAPI, handle: ESYS_TR) -> int:
-    return int(esapi.tr_get_tpm_handle(handle))
-
-
-def _handles(esapi: ESAPI, first: int) -> list[int]:
-    """The TPM's handles of one kind, from ``first`` on."""
-    _, answer = esapi.get_capability(TPM2_CAP.HANDLES, first, 64)
-    listed = answer.data.handles
-    return [int(handle) for handle in listed]

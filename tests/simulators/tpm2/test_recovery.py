@@ -163,6 +163,27 @@ def test_two_programs_take_turns(swtpm: Swtpm, open_token: Open) -> None:
     assert attempts_used(swtpm) == 0
 
 
+def test_a_tpm_that_fails_between_turns(swtpm: Swtpm, tap: Tap, open_token: Open) -> None:
+    """Mapped like every other failure, and closing still works."""
+    one, other = open_token(), open_token()
+    key = pinned(one)
+    key.agree(P256.base)
+    other.capabilities()
+    tap.verdict = lambda request: 0x101
+    with pytest.raises(DeviceError, match="failure mode"):
+        key.agree(P256.base)
+    tap.verdict = lambda request: None
+    assert key.agree(P256.base) == key.public
+
+
+def test_a_damaged_record_does_not_stop_the_others(open_token: Open, records: Path) -> None:
+    one, other = open_token(), open_token()
+    keys = [pinned(token, label=label) for token, label in ((one, "a"), (other, "b"))]
+    (records / "a.key.json").write_bytes(b"{")
+    for key in keys:
+        assert key.agree(P256.base) == key.public
+
+
 def test_a_session_that_keeps_failing_ends(swtpm: Swtpm, tap: Tap, open_token: Open) -> None:
     """A TPM that forgets everything at once is given up on, not asked for ever."""
     key = pinned(open_token())

@@ -257,6 +257,13 @@ def test_what_doctor_says_of_keys_and_tries(swtpm: Swtpm, open_token: Open, reco
     assert "TPM004" not in findings(records)
 
 
+def test_what_doctor_says_of_a_damaged_record(open_token: Open, records: Path) -> None:
+    with open_token() as token:
+        token.generate(SPEC)
+    (records / "key.key.json").write_bytes(b"{")
+    assert findings(records)["STATE003"] is Severity.ERROR
+
+
 def test_what_doctor_says_of_a_broken_tpm(tap: Tap, records: Path) -> None:
     """A finding, not an exception."""
     tap.verdict = lambda request: 0x101
@@ -271,7 +278,7 @@ def test_what_doctor_says_of_hardware(
 
     with open_token() as token:
         key = token.generate(SPEC)
-    fake = identity.Identity("STM", "ST33", "73.0.0.0", (73, 0))
+    fake = identity.Identity("STM", "ST33", "73.0.0.0", (73, 0, 0, 0))
     monkeypatch.setattr(identity, "read", lambda esapi: fake)
     found = findings(records)
     assert {"TPM009", "TPM010"} <= found.keys()

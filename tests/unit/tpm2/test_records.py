@@ -279,23 +279,32 @@ HARDWARE = {
 @pytest.mark.parametrize("name", HARDWARE)
 def test_hardware_is_believed_as_far_as_proved(name: str) -> None:
     (manufacturer, model), known, expected = HARDWARE[name]
-    assert Identity(manufacturer, model, "1.2.3.4", (1, 2)).hardware(known) is expected
+    assert Identity(manufacturer, model, "1.2.3.4", (1, 2, 3, 4)).hardware(known) is expected
 
 
 WEAK = {
-    ("STM", (71, 15)): True,
-    ("STM", (71, 16)): False,
-    ("STM", (73, 7)): True,
-    ("STM", (73, 8)): False,
-    ("STM", (74, 0)): False,
-    ("IFX", (73, 0)): False,
-    ("INTC", (11, 8)): True,
-    ("INTC", (12, 0)): False,
+    ("STM", (71, 12, 0, 0)): True,
+    ("STM", (71, 16, 0, 0)): False,
+    ("STM", (73, 8, 17568, 6659)): True,
+    ("STM", (73, 20, 0, 0)): False,
+    ("STM", (74, 16, 0, 0)): True,
+    ("STM", (74, 64, 0, 0)): False,
+    ("IFX", (73, 0, 0, 0)): False,
+    ("INTC", (11, 8, 65, 3590)): True,
+    ("INTC", (11, 8, 70, 0)): False,
+    ("INTC", (11, 22, 0, 1)): True,
+    ("INTC", (12, 0, 45, 0)): False,
+    ("INTC", (500, 5, 0, 0)): False,
+    ("NTC", (7, 2, 3, 1)): True,
+    ("NTC", (7, 2, 4, 0)): False,
+    ("NTC", (1, 3, 2, 8)): True,
+    ("NTC", (1, 3, 2, 20)): False,
+    ("IBM", (8217, 4131, 22, 13878)): False,
 }
 
 
 @pytest.mark.parametrize("firmware", WEAK)
-def test_known_weaknesses(firmware: tuple[str, tuple[int, int]]) -> None:
+def test_known_weaknesses(firmware: tuple[str, tuple[int, ...]]) -> None:
     manufacturer, version = firmware
     warnings = Identity(manufacturer, "model", "x", version).warnings
     assert bool(warnings) is WEAK[firmware]
