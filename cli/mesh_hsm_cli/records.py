@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import UnionType
@@ -19,6 +20,7 @@ from mesh_hsm.files import ensure_private_dir, read_limited, write_atomic
 from mesh_hsm_cli.state import State
 
 LIMIT = 4 << 20
+_KEYS = {"profile", "encryption", "signature", "authentication"}
 _UDF = re.compile(r"[A-Z2-7]{4}(-[A-Z2-7]{4})+\Z")
 
 Envelope = list[Any]
@@ -57,7 +59,22 @@ class _Record:
             raise damaged
         if not all(_fits(value[name], hints[name]) for name in names):
             raise damaged
-        return cls(**value)
+        record = cls(**value)
+        if not record._is_plausible():
+            raise damaged
+        return record
+
+    def _is_plausible(self) -> bool:
+        """What a member's type does not say. Override where there is more."""
+        return True
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        b64decode(text, validate=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -88,6 +105,10 @@ class DeviceRecord(_Record):
     master: Envelope | None = None
     pins: Envelope | None = None
     seed: str | None = None
+
+    def _is_plausible(self) -> bool:
+        blobs = (blob for blob in (self.once, self.seed) if blob is not None)
+        return self.keys.keys() == _KEYS and all(map(_is_base64, blobs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,6 +281,9 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a member more": lambda value: value | {"extra": 1},
     "a member of another type": lambda value: value | {"name": 7},
     "keys of another type": lambda value: value | {"keys": {"profile": 7}},
+    "a key of another name": lambda value: value | {"keys": value["keys"] | {"extra": "soft:"}},
+    "a key missing": lambda value: value | {"keys": {}},
+    "a seed that is no base64": lambda value: value | {"seed": "not base64"},
     "truncated": lambda value: json.dumps(value)[:-20],
 }
 
