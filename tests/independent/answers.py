@@ -6,7 +6,7 @@ Octets are hexadecimal; scalars are octets at scalar width in the curve's byte o
 from collections.abc import Callable
 from typing import Any
 
-from . import envelope, proof, recovery, rules, signing, tpm, versions
+from . import connection, envelope, proof, recovery, rules, signing, tpm, versions
 from .groups import GROUPS, Group, Point
 from .refusal import Refused, unverified
 
@@ -203,6 +203,13 @@ def _version(inputs: Json) -> Json:
     return versions.newest(inputs["pinned"], inputs["offered"].encode())
 
 
+def _connection(inputs: Json) -> Json:
+    names = ("profile_master", "earlier", "profile_device", "connection")
+    master, earlier, device, octets = (inputs.get(name, "").encode() for name in names)
+    composite = connection.verify(master, earlier or None, device, octets, inputs["now"])
+    return {"composite": composite}
+
+
 def _policy(inputs: Json) -> Json:
     values = [bytes.fromhex(value) for value in inputs["pcr_values"]]
     return {"policy": tpm.policy(inputs["pcrs"], values, pin=inputs["pin"]).hex()}
@@ -238,6 +245,7 @@ _KINDS: dict[str, Callable[[Json], Json]] = {
     "recover": _recover,
     "recover-blinded": _recover_blinded,
     "version": _version,
+    "connection": _connection,
     "policy": _policy,
     "share": _share,
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from hashlib import sha512
 from typing import Any
 from unittest import mock
@@ -19,8 +20,10 @@ from mesh_hsm import dare, errors
 from mesh_hsm.curves import Curve, Point, SecretScalar, XOnly, curve, recover
 from mesh_hsm.custody import CustodyClass, CustodyStatement, Hardware, PinPolicy
 from mesh_hsm.dare import signatures, suite
+from mesh_hsm.mesh.accepting import verify_connection
 from mesh_hsm.mesh.contribution import combine_public
 from mesh_hsm.mesh.pins import Pins
+from mesh_hsm.mesh.profile_device import open_profile_device
 from mesh_hsm.mesh.profile_master import open_profile_master
 from mesh_hsm.mesh.witness import witness
 from mesh_hsm.provider import DeviceKey, KeySpec, Use
@@ -264,6 +267,21 @@ def _version(inputs: Json) -> Json:
     }
 
 
+def _connection(inputs: Json) -> Json:
+    master = open_profile_master(inputs["profile_master"].encode())
+    removed: tuple[Point, ...] = ()
+    if "earlier" in inputs:
+        removed = open_profile_master(inputs["earlier"].encode()).value.administrator_signature
+    verified = verify_connection(
+        inputs["connection"].encode(),
+        master=master,
+        device=open_profile_device(inputs["profile_device"].encode()),
+        now=datetime.fromisoformat(inputs["now"]),
+        removed=removed,
+    )
+    return {"composite": str(verified.composite)}
+
+
 def _policy(inputs: Json) -> Json:
     values = pcr_digest([bytes.fromhex(value) for value in inputs["pcr_values"]])
     return {"policy": Policy(tuple(inputs["pcrs"]), values, inputs["pin"]).digest.hex()}
@@ -313,6 +331,7 @@ KINDS: dict[str, Callable[[Json], Json]] = {
     "recover": _recover,
     "recover-blinded": _recover_blinded,
     "version": _version,
+    "connection": _connection,
     "policy": _policy,
     "share": _share,
 }

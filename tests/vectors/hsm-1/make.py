@@ -18,6 +18,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 import hsm1_altered  # noqa: E402
 import hsm1_answers  # noqa: E402
 import hsm1_cases  # noqa: E402
+import hsm1_connections  # noqa: E402
 import hsm1_envelopes  # noqa: E402
 import hsm1_mesh  # noqa: E402
 from hsm1_fixed import Case  # noqa: E402
@@ -31,6 +32,7 @@ FILES: dict[str, tuple[str, Callable[[], list[Case]]]] = {
     "signatures": ("hsm-1 §3, §6.5; threshold §7", hsm1_cases.signatures),
     "proofs": ("hsm-1 §5", hsm1_cases.proofs),
     "mesh": ("hsm-1 §6.2, §7", hsm1_mesh.mesh),
+    "connections": ("hsm-1 §5, §6.3, §7", hsm1_connections.connections),
     "recovery": ("hsm-1 §9; threshold §6(b)", hsm1_cases.recoveries),
     "tpm": ("hsm-1 §10", hsm1_cases.tpm),
 }
