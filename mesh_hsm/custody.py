@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from mesh_hsm.errors import FormatError
+
+T = TypeVar("T")
 
 
 class CustodyClass(StrEnum):
@@ -56,6 +58,11 @@ class DictionaryAttack:
     lockout_recovery_seconds: int
     lockout_auth_set: bool
 
+    def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            if type(getattr(self, name)) is not kind:
+                raise FormatError(f"dictionary_attack: {name} is no {kind.__name__}")
+
 
 @dataclass(frozen=True, slots=True)
 class CustodyStatement:
@@ -88,6 +95,33 @@ class CustodyStatement:
             for name, value in asdict(self).items()
             if value not in (None, (), False) or name in ("custody", "hardware", "known_by")
         }
+
+    @classmethod
+    def from_json(cls, value: Any) -> CustodyStatement:
+        """Read what somebody else states; members not known here are ignored. ``FormatError``."""
+        try:
+            attack = value.get("dictionary_attack")
+            statement = cls(
+                CustodyClass(value["custody"]),
+                Hardware(value["hardware"]),
+                value["device"],
+                firmware=value.get("firmware"),
+                pin=PinPolicy(value.get("pin", "none")),
+                touch=value.get("touch", False),
+                pcrs=_tuple_of(int, value.get("pcrs", [])),
+                pcr_bank=value.get("pcr_bank"),
+                dictionary_attack=None if attack is None else DictionaryAttack(**attack),
+                known_by=_tuple_of(str, value["known_by"]),
+                notes=_tuple_of(str, value.get("notes", [])),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise FormatError("a malformed custody statement") from error
+        maybe = (one for one in (statement.firmware, statement.pcr_bank) if one is not None)
+        if any(type(one) is not str for one in (statement.device, *maybe)) or (
+            type(statement.touch) is not bool
+        ):
+            raise FormatError("a malformed custody statement")
+        return statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +165,12 @@ class CompositeCustody:
             "composite": "proved" if self.proved else "claimed, not proved",
             "shares": [share.to_json() for share in self.shares],
         }
+
+
+def _tuple_of(kind: type[T], value: Any) -> tuple[T, ...]:
+    if type(value) is not list or any(type(one) is not kind for one in value):
+        raise TypeError
+    return tuple(value)
 
 
 def _most_fragile(shares: tuple[CustodyStatement, ...]) -> CustodyClass:

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 from mesh_hsm import udf
 from mesh_hsm.curves import Point
+from mesh_hsm.custody import CustodyStatement
 from mesh_hsm.dare.strict_json import b64url, compact, parse_object
 from mesh_hsm.errors import FormatError
 from mesh_hsm.mesh.device_keys import BaseKeys
@@ -48,6 +49,8 @@ class ConnectionRequest:
             raise FormatError("the Nonce of a request is not a nonce UDF of 128 bits")
         if self.custody.keys() != set(CUSTODY_NAMES):
             raise FormatError("a request has a custody statement for each of the four keys")
+        for statement in self.custody.values():
+            CustodyStatement.from_json(statement)  # people are shown what is there
 
     @property
     def envelope_id(self) -> str:

@@ -140,3 +140,60 @@ def test_proved_is_said_only_when_it_was(proved: bool) -> None:
     statement = (share(GENERATED), share(SOFTWARE))
     told = CompositeCustody(statement, 2, GENERATED, GENERATED, proved).to_json()
     assert (told["composite"] == "proved") is proved
+
+
+FULL = CustodyStatement(
+    GENERATED,
+    Hardware.CLAIMED,
+    "a TPM",
+    firmware="1.2",
+    pin=PinPolicy.ONCE,
+    touch=True,
+    pcrs=(0, 7),
+    pcr_bank="sha256",
+    dictionary_attack=DictionaryAttack(True, 32, 600, 86400, False),
+    known_by=("a dealer",),
+    notes=("a limit",),
+)
+
+
+@pytest.mark.parametrize("statement", [FULL, share(UNKNOWN)], ids=["full", "short"])
+def test_a_statement_of_somebody_else_reads_back(statement: CustodyStatement) -> None:
+    value = json.loads(json.dumps(statement.to_json()))
+    assert CustodyStatement.from_json(value | {"of a later version": {}}) == statement
+
+
+MALFORMED = {
+    "no object": [],
+    "nothing": {},
+    "no class": {"custody": None},
+    "a class of its own": {"custody": "excellent"},
+    "hardware is a list": {"hardware": []},
+    "no device": {"device": None},
+    "firmware is a number": {"firmware": 0},
+    "another PIN policy": {"pin": "sometimes"},
+    "touch is a number": {"touch": 1},
+    "PCRs are text": {"pcrs": "07"},
+    "a PCR is text": {"pcrs": ["7"]},
+    "a PCR is true": {"pcrs": [True]},
+    "PCR bank is a list": {"pcr_bank": []},
+    "dictionary attack is text": {"dictionary_attack": "none"},
+    "dictionary attack says less": {"dictionary_attack": {"protected": True}},
+    "tries are text": {
+        "dictionary_attack": FULL.to_json()["dictionary_attack"] | {"max_tries": ""}
+    },
+    "protected is text": {
+        "dictionary_attack": FULL.to_json()["dictionary_attack"] | {"protected": ""}
+    },
+    "known by text": {"known_by": "a dealer"},
+    "known by numbers": {"known_by": [1]},
+    "known by an object": {"known_by": {}},
+    "notes are numbers": {"notes": [1]},
+}
+
+
+@pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_statement_is_refused(change: object) -> None:
+    value = FULL.to_json() | change if isinstance(change, dict) and change else change
+    with pytest.raises(FormatError):
+        CustodyStatement.from_json(value)

@@ -67,7 +67,8 @@ def test_what_a_request_may_not_say(device: Any) -> None:
     for nonce in (good.device.value.udf, "NAAA", "NAAA-AAAA", ""):
         with pytest.raises(FormatError):
             replace(good, nonce=nonce)
-    for custody in (b"{}", b"[]", compact({**good.custody, "Extra": {}})):
+    other = {**good.custody, "Encryption": {"custody": "excellent"}}
+    for custody in (b"{}", b"[]", compact({**good.custody, "Extra": {}}), compact(other)):
         with pytest.raises(FormatError):
             replace(good, custody_octets=custody)
 
