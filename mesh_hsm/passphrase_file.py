@@ -143,7 +143,7 @@ class SealedFile:
 
 def check_new_passphrase(passphrase: bytes) -> None:
     """Refuse an empty or short passphrase before it protects anything."""
-    if len(_normalised(passphrase)) < MINIMUM_PASSPHRASE:
+    if len(_normalised(passphrase).decode("utf-8", "replace")) < MINIMUM_PASSPHRASE:
         raise WrongSecretError(
             f"a new passphrase needs at least {MINIMUM_PASSPHRASE} characters",
             hint="several random words are easy to type and hard to guess",
