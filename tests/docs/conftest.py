@@ -2,7 +2,8 @@
 
 A page's ``console`` blocks are one session, typed command by command on a pseudo-terminal; what the
 page shows must be what appears. ``$`` is this machine, ``admin$`` and ``laptop$`` are others: each
-has its own state folder, all share one working folder and one swtpm. In what a page shows,
+has its own state folder, all share one working folder and one swtpm, the page's own unless it
+starts with a connected device. In what a page shows,
 
 * a UDF stands for whatever UDF appears there first, and for the same one from then on, in commands
   too (a reader copies it from the screen as well);
@@ -191,32 +192,29 @@ def _read(screen: int) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def _tpm() -> Iterator[Swtpm]:
-    """One TPM for all pages. What a page makes lies in folders of its own."""
-    with Swtpm() as rig:
-        yield rig
-
-
-@pytest.fixture(scope="session")
-def _connected(_tpm: Swtpm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """The end of README's session: an administrator, and a laptop whose keys are in the TPM."""
-    folder = tmp_path_factory.mktemp("connected")
-    Reader(folder, _tpm.tcti).follow(ROOT / "README.md")
-    return folder
+    with Swtpm() as rig:
+        reader = Reader(tmp_path_factory.mktemp("connected"), rig.tcti)
+        reader.follow(ROOT / "README.md")
+        yield reader
 
 
 @pytest.fixture
 def reader(
-    request: pytest.FixtureRequest, _tpm: Swtpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Reader:
-    """Somebody about to follow the page that the test names."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MESH_HSM_TPM2_TCTI", _tpm.tcti)
+    """Somebody about to follow the page that the test names, with a TPM of his own."""
     page: Path = request.getfixturevalue("page")
     if "<!-- world: connected -->" in page.read_text(encoding="utf-8"):
-        connected: Path = request.getfixturevalue("_connected")
+        connected: Reader = request.getfixturevalue("_connected")
+        tcti = connected.tcti
         for machine in ("admin", "laptop"):
-            shutil.copytree(connected / machine, tmp_path / machine)
+            shutil.copytree(connected.folder / machine, tmp_path / machine)
         for name in ("letter.txt", "mesh-backup.json"):
-            shutil.copy(connected / name, tmp_path)
-    return Reader(tmp_path, _tpm.tcti)
+            shutil.copy(connected.folder / name, tmp_path)
+    else:
+        tcti = request.getfixturevalue("swtpm").tcti
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MESH_HSM_TPM2_TCTI", tcti)
+    return Reader(tmp_path, tcti)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
+import yaml  # comes with myst-parser, which builds these pages
 
 from tests.docs.conftest import ROOT, Reader, blocks
 
