@@ -58,12 +58,15 @@ def read(source: BinaryIO) -> Container:
         raise FormatError("the envelope's trailer is too large")
     at = _skip_space(tail, 0)
     trailer: JsonObject = {}
+    trailer_coded = False
     if tail[at : at + 1] != b"]":
         at = _separator(tail, at, optional=not payload.armored)
-        trailer, at, _ = _object(tail, at)
+        trailer, at, trailer_coded = _object(tail, at)
     at = _expect(tail, at, b"]")
     if _skip_space(tail, at) != len(tail):
         raise FormatError("octets after the end of the envelope")
+    if "protected" in header and (coded or trailer_coded):
+        raise FormatError("the header and trailer of hsm-1 are JSON text")
     return Container(header, payload, trailer)
 
 

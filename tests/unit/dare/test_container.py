@@ -121,3 +121,17 @@ def test_a_header_that_no_reader_would_take_is_not_written() -> None:
     with pytest.raises(UnsupportedError):
         Writer(sink, {"a": "a" * (1 << 20)})
     assert not sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"[{\xb4\x09protected\x80\x01x}" + BINARY + b"{}]",
+        b'[{"protected":\x88\x03abc}' + BINARY + b"{}]",
+        b'[{"protected":"x"},' + BINARY + b"{\xb4\x01a\xa0\x01}]",
+    ],
+)
+def test_what_is_protected_is_written_in_json_text(octets: bytes) -> None:
+    """hsm-1 §2: one statement, one spelling. JSON-B is for what others have published."""
+    with pytest.raises(FormatError, match="JSON text"):
+        read(io.BytesIO(octets))
