@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from types import SimpleNamespace
 
 import pytest
+from tpm2_pytss import ESAPI
 
 from mesh_hsm.curves import P384, Point, SecretScalar
 from mesh_hsm.custody import PinPolicy
@@ -16,6 +18,7 @@ from .conftest import NEW_PIN, PIN, Open, answers
 
 AGREE, SIGN = Command.ECDH_ZGEN, Command.SIGN
 POLICY_PCR, POLICY_AUTH = Command.POLICY_PCR, Command.POLICY_AUTH_VALUE
+START_AUTH_SESSION = Command.START_AUTH_SESSION.to_bytes(4, "big")
 TPM_RC_RETRY = bytes.fromhex("00000922")
 WARM = {
     "no PIN": (PinPolicy.NONE, (), []),
@@ -88,6 +91,13 @@ def test_nothing_secret_passes(tap: Tap, open_token: Open) -> None:
     hidden["scalar"] = P384.scalar_octets(scalar.value)
     for name, octets in hidden.items():
         assert octets not in wire, name
+    # Every session is salted to a key of this TPM: tpmKey and encryptedSalt are there.
+    sessions = [sent for sent in tap.requests if sent[6:10] == START_AUTH_SESSION]
+    assert len(sessions) >= 4
+    for sent in sessions:
+        salted_to, nonce = sent[10:14], int.from_bytes(sent[18:20], "big")
+        assert salted_to[0] == 0x80
+        assert int.from_bytes(sent[20 + nonce : 22 + nonce], "big") > 64
     # A password session proves nothing but that a hierarchy has no password.
     password = bytes.fromhex("40000009")
     by_password = {Command(sent[9] | sent[8] << 8) for sent in tap.requests if password in sent}
@@ -99,3 +109,24 @@ def test_the_tap_sees_what_is_not_encrypted(tap: Tap, token: Tpm2Token) -> None:
     key = token.generate(KeySpec("P-384", Use.ENCRYPT, "seen"))
     key.agree(P384.base)
     assert key.public.x.to_bytes(48, "big") in tap.octets
+
+
+def test_short_numbers_of_a_signature_are_padded(
+    token: Tpm2Token, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some TPMs leave leading zeros out of r and s; here they are cut off one that has them."""
+    key = token.generate(KeySpec("P-256", Use.SIGN, "key"))
+    real, cut = ESAPI.sign, []
+
+    def sign(self, *arguments, **named):
+        answer = real(self, *arguments, **named)
+        ecdsa = answer.signature.ecdsa
+        numbers = [bytes(ecdsa.signatureR), bytes(ecdsa.signatureS)]
+        cut.extend(number for number in numbers if number[0] == 0)
+        r, s = (number.lstrip(b"\0") for number in numbers)
+        short = SimpleNamespace(signatureR=r, signatureS=s)
+        return SimpleNamespace(signature=SimpleNamespace(ecdsa=short))
+
+    monkeypatch.setattr(ESAPI, "sign", sign)
+    while not cut:
+        assert len(key.sign(bytes(32))) == 64
