@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import traceback
 from collections.abc import Iterator
 
 import click
@@ -54,6 +53,8 @@ def explain(error: Exception, *, as_json: bool) -> int:
 
 def trace(error: BaseException) -> Iterator[str]:
     """The stack of an error and its causes: places and types, messages only where they are ours."""
+    import traceback
+
     cause = error.__cause__ or error.__context__
     if cause is not None:
         yield from trace(cause)
@@ -74,6 +75,8 @@ def _explain_usage(error: click.UsageError, *, as_json: bool) -> int:
 
 
 def _place(error: Exception) -> str:
+    import traceback
+
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "mesh_hsm" in frame.filename] or list(frames)
     return f"{os.path.basename(ours[-1].filename)}:{ours[-1].lineno}" if ours else "start-up"

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh_hsm.errors import StorageError
-from mesh_hsm.files import ensure_private_dir
 
 LOCK_SECONDS = 10
 
@@ -45,6 +44,8 @@ class State:
     def writing(self) -> Iterator[None]:
         """Hold the lock. Raises ``StorageError`` when another process keeps it."""
         from filelock import FileLock, Timeout
+
+        from mesh_hsm.files import ensure_private_dir
 
         for folder in (self.home, self.home / "providers"):
             ensure_private_dir(folder)

@@ -225,10 +225,10 @@ def test_what_standard_output_gets_when_nobody_signed(letter: World) -> None:
 def test_a_full_disk_leaves_nothing(world: World) -> None:
     import resource
 
-    (world.admin.folder / "big").write_bytes(os.urandom(1 << 20))
+    (world.admin.folder / "big").write_bytes(os.urandom(4 << 20))
 
     def small() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, 2 << 20))  # room for coverage data
 
     done = world.admin.run("dare", "encode", "big", "-r", "laptop", "--json", preexec_fn=small)
     assert (done.code, done.error["type"]) == (12, "StorageError")
