@@ -56,7 +56,11 @@ class Swtpm:
         self._dictionary_attack = (tries, recovery, lockout_recovery)
         self._process: subprocess.Popen[bytes] | None = None
         self._number = 0
-        self._new_state()
+        try:
+            self._new_state()
+        except BaseException:
+            self.remove()
+            raise
 
     # -- life ------------------------------------------------------------------------------------
 

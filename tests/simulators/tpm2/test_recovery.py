@@ -23,11 +23,12 @@ from mesh_hsm.secret_source import SecretKind
 from mesh_hsm.testing.conformance import Asked
 from mesh_hsm.testing.swtpm import Swtpm
 from mesh_hsm.testing.tpm_wire import Command, Tap
+from mesh_hsm_tpm2.connection import Connection
 from mesh_hsm_tpm2.token import Tpm2Token
 
 from .conftest import PIN, Open
 
-TPM_RC_INITIALIZE, TPM_RC_REFERENCE_H0 = 0x100, 0x910
+TPM_RC_INITIALIZE, TPM_RC_OBJECT_MEMORY, TPM_RC_REFERENCE_H0 = 0x100, 0x902, 0x910
 KINDS = [(), (7,)]
 
 
@@ -141,6 +142,23 @@ def test_other_programs_objects_are_left_alone(swtpm: Swtpm, open_token: Open) -
             stranger.flush_context(handle)
     key = open_token().key(uri)
     assert key.agree(P256.base) == key.public
+
+
+def test_a_resource_managers_slots_are_its_own(
+    tap: Tap, open_token: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind one, nothing is listed and nothing flushed to make room."""
+    with open_token() as token:
+        uri = pinned(token).uri
+    monkeypatch.setattr(Connection, "is_raw", False)
+    token = open_token()
+    load = Command.LOAD.to_bytes(4, "big")
+    tap.verdict = lambda request: TPM_RC_OBJECT_MEMORY if request[6:10] == load else None
+    tap.clear()
+    with pytest.raises(DeviceError, match="slots"):
+        token.key(uri).agree(P256.base)
+    assert Command.FLUSH_CONTEXT not in tap.commands
+    assert tap.commands.count(Command.GET_CAPABILITY) == 1  # the tries that are left
 
 
 def test_a_key_flushed_by_another_program_is_loaded_again(swtpm: Swtpm, open_token: Open) -> None:

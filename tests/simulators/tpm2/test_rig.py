@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -87,10 +88,12 @@ def test_programs_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         Swtpm()
 
 
-def test_a_manufacture_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manufacture_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/false")
     with pytest.raises(DeviceError, match="swtpm_setup failed"):
         Swtpm(ek_certificate=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_program_that_ends_at_once(swtpm: Swtpm, monkeypatch: pytest.MonkeyPatch) -> None:
