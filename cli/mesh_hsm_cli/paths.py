@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from mesh_hsm.errors import ConflictError, UnsupportedError
 from mesh_hsm.files import atomic_output, read_limited, storage_errors
 
 OBJECT_LIMIT = 4 << 20
+_STEERS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")  # C0 and C1
 STANDARD = "-"
 
 
@@ -24,6 +26,22 @@ def refuse_existing(path: Path, *, force: bool = False) -> None:
 def read_object(path: Path) -> bytes:
     """A profile, request, response or connection: small, as a whole."""
     return read_limited(path, OBJECT_LIMIT)
+
+
+class _Screen:
+    """A terminal as a place for other people's text: control characters never reach it."""
+
+    def write(self, data: bytes) -> int:
+        if _STEERS.search(data):
+            raise _not_for_terminals()
+        return sys.stdout.buffer.write(data)
+
+
+def _not_for_terminals() -> UnsupportedError:
+    return UnsupportedError(
+        "this is binary data, or text that would steer the terminal",
+        hint="name a file with -o FILE",
+    )
 
 
 @contextmanager
@@ -43,14 +61,13 @@ def input_stream(name: str) -> Iterator[BinaryIO]:
 def output_stream(name: str, *, force: bool, binary: bool) -> Iterator[BinaryIO]:
     """The file to make, whole or not at all, or standard output for ``-``.
 
-    Binary output to a terminal is refused: it may hold sequences that steer it.
+    ``binary`` output to a terminal is refused, and so is text with characters that steer it.
     """
     if name == STANDARD:
-        if binary and sys.stdout.isatty():
-            raise UnsupportedError(
-                "this would write binary data to the terminal", hint="name a file with -o FILE"
-            )
-        yield sys.stdout.buffer
+        screen = sys.stdout.isatty()
+        if binary and screen:
+            raise _not_for_terminals()
+        yield cast("BinaryIO", _Screen()) if screen else sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     path = Path(name)

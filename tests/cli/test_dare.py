@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import PASSPHRASE, PROGRAM, STORE, Home, World, connect
+from tests.cli.conftest import PASSPHRASE, PROGRAM, STORE, Home, World, connect, on_terminal
 
 SECRET = {"passphrase": PASSPHRASE}
 TEXT = b"only the laptop can read this\n" * 1000
@@ -217,6 +217,26 @@ def test_what_standard_output_gets_when_nobody_signed(letter: World) -> None:
     done = letter.laptop.ok("dare", "decode", "../letter.dare", secrets=SECRET)
     assert done.out.encode() == TEXT
     assert "not signed" in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Zoë wrote\tthis.\n", 0),
+        ("\x1b]0;pwned\x07", 6),
+        ("\x9b2J", 6),  # CSI as one character
+        ("\x00", 6),
+    ],
+)
+def test_other_people_s_text_does_not_steer_the_terminal(
+    world: World, text: str, code: int
+) -> None:
+    (world.admin.folder / "note").write_text(text)
+    world.admin.ok("dare", "encode", "note", "-r", "laptop")
+    arguments = ("dare", "decode", "../admin/note.dare")
+    ended, seen = on_terminal(world.laptop, arguments, [(b"default: ", PASSPHRASE + b"\n")])
+    assert ended == code, seen
+    assert (text.strip() in seen) == (code == 0)
 
 
 # -- storage that fails, and interruptions ---------------------------------------------------------

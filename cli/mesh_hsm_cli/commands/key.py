@@ -61,7 +61,7 @@ def show(session: Session, key: str) -> None:
 @click.option("--no-pin", is_flag=True, help="Whoever has the device may use the key.")
 @click.option("--pcrs", default="", help="PCRs that must not change, such as 0,7.")
 @click.option("--persistent", is_flag=True, help="Keep the key inside the device, without a blob.")
-@secret_options("pin", "passphrase")
+@secret_options("pin", "passphrase", "owner-auth")
 @click.pass_obj
 def generate(
     session: Session,
@@ -96,7 +96,7 @@ def generate(
 @click.argument("key", metavar="KEY")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--force", is_flag=True, help="Delete even a key that your Mesh or device needs.")
-@secret_options("pin", "passphrase")
+@secret_options("pin", "passphrase", "owner-auth")
 @click.pass_obj
 def delete(session: Session, key: str, yes: bool, force: bool) -> None:
     """Delete a key as far as its device can. Copies of key files cannot be recalled."""
