@@ -1,4 +1,4 @@
-"""Opened for the records on keys, derivation, signatures, proofs, recovery and the TPM."""
+"""Opened for the records on keys, derivation, signatures, recovery and the TPM."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from hashlib import sha512
 
 from hsm1_fixed import (
     AGREEING,
-    AUTHORITY,
     NIST,
-    PROFILE_DEVICE,
     SIGNING,
     Case,
     FixedSigner,
@@ -23,10 +21,8 @@ from hsm1_fixed import (
 
 from mesh_hsm.curves import SecretScalar, curve
 from mesh_hsm.dare import suite
-from mesh_hsm.provider import Use
 from mesh_hsm.threshold.derived import device_digest
 from mesh_hsm.threshold.possession import prove_possession
-from mesh_hsm.threshold.proof import _challenge
 
 ACTIVATION = "0103" + octets("activation seed").hex()
 NAMES = {
@@ -193,76 +189,6 @@ def _derived(on: str) -> Case:
         "device_signature": (r.to_bytes(size, "big") + s.to_bytes(size, "big")).hex(),
     }
     return Case(f"derived signature, {on}", "derived", inputs, "the device signs device_digest")
-
-
-def proofs() -> list[Case]:
-    """hsm-1 §5."""
-    cases = []
-    for on in AGREEING:
-        for use in NAMES:
-            if use != "Signature" or on in NIST:
-                cases += _proof(on, use)
-    return cases
-
-
-def _proof(on: str, use: str) -> list[Case]:
-    from hsm1_answers import answer
-
-    x, y, k = secret(on, "x"), secret(on, use), secret(on, f"k of {use}")
-    X = x.public()
-    Z = y.times(X) if use == "Signature" else X + y.public()
-    inputs: Json = {"crv": on, "use": use, "X": point_hex(X), "Z": point_hex(Z)}
-    inputs |= {"profile_device": PROFILE_DEVICE.hex(), "authority": AUTHORITY}
-    making = {**inputs, "y": scalar_hex(y), "k": scalar_hex(k)}
-    proof = bytes.fromhex(answer("prove", making)["proof"])
-    checked: Json = {**inputs, "proof": proof.hex()}
-    group, size = curve(on), curve(on).scalar_size
-    T, s = proof[:-size], int.from_bytes(proof[-size:], group.byteorder)
-
-    def other(name: str, **changed: str) -> Case:
-        altered = {**checked, **changed}
-        return Case(f"{use}, {on}: {name}", "verify-proof", altered, failure="verification")
-
-    others = [
-        other("another device payload", profile_device=b"{}".hex()),
-        other("another authority", authority=AUTHORITY[::-1]),
-        other("another Z", Z=point_hex(Z + group.base)),
-        other("Z is X", Z=point_hex(X)),
-        other("s altered", proof=(T + _s(on, (s + 1) % group.order)).hex()),
-        other(
-            "T of another proof", proof=(secret(on, "T").public().encode() + proof[-size:]).hex()
-        ),
-        other("cut", proof=proof[:-1].hex()),
-    ]
-    if s + group.order < 1 << (8 * size):
-        others.append(other("s + n", proof=(T + _s(on, s + group.order)).hex()))
-    if use == "Encryption":
-        others.append(other("another use", use="Authentication"))
-        others.append(other("Z = zG, claimed as X + Y", **_claimed(on, making)))
-    if on not in NIST:
-        T2 = torsion(group)
-        others.append(other("Z with torsion", Z=point_hex(Z + T2)))
-        others.append(
-            other("T with torsion", proof=((group.decode(T) + T2).encode() + proof[-size:]).hex())
-        )
-    return [
-        Case(f"{use}, {on}", "prove", making),
-        Case(f"{use}, {on}", "verify-proof", checked),
-        *others,
-    ]
-
-
-def _claimed(on: str, making: Json) -> dict[str, str]:
-    """What an administrator can offer who knows z and the device's X, and no y."""
-    X, z, k = curve(on).decode(bytes.fromhex(making["X"])), secret(on, "z"), secret(on, "k of z")
-    Z, T, digest = z.public(), k.public(), sha512(PROFILE_DEVICE).digest()
-    c = _challenge(X, Z, T, Use.ENCRYPT, digest, AUTHORITY)
-    s = (k.value + c * z.value) % curve(on).order
-    return {"Z": point_hex(Z), "proof": (T.encode() + _s(on, s)).hex()}
-
-
-def _s(on: str, value: int) -> bytes:
-    return value.to_bytes(curve(on).scalar_size, curve(on).byteorder)
 
 
 def recoveries() -> list[Case]:

@@ -21,6 +21,7 @@ import hsm1_cases  # noqa: E402
 import hsm1_connections  # noqa: E402
 import hsm1_envelopes  # noqa: E402
 import hsm1_mesh  # noqa: E402
+import hsm1_proofs  # noqa: E402
 from hsm1_fixed import Case  # noqa: E402
 from independent import answers as independent  # noqa: E402
 
@@ -30,7 +31,7 @@ FILES: dict[str, tuple[str, Callable[[], list[Case]]]] = {
     "envelopes": ("hsm-1 §2, §3, §6.3", hsm1_envelopes.envelopes),
     "refused": ("hsm-1 §2, §3", hsm1_altered.altered),
     "signatures": ("hsm-1 §3, §6.5; threshold §7", hsm1_cases.signatures),
-    "proofs": ("hsm-1 §5", hsm1_cases.proofs),
+    "proofs": ("hsm-1 §5", hsm1_proofs.proofs),
     "mesh": ("hsm-1 §6.2, §7", hsm1_mesh.mesh),
     "connections": ("hsm-1 §5, §6.3, §7", hsm1_connections.connections),
     "recovery": ("hsm-1 §9; threshold §6(b)", hsm1_cases.recoveries),
