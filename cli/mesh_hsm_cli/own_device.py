@@ -125,8 +125,6 @@ def own_device(session: Session, now: datetime) -> OwnDevice:
     device = request.value.device
     pins = open_pins(record.pins, device.value.profile_signature).value
     master = open_profile_master(record.master)
-    if (pins.device_udf, pins.master_udf) != (record.udf, master.value.udf):
-        raise VerificationError("the pinned device or Mesh is another one")
     if (pins.profile_master_digest, pins.profile_device_digest) != (master.digest, device.digest):
         raise VerificationError("a profile is not the one that was pinned")
     profile = device.value.profile_signature

@@ -6,6 +6,7 @@ import json
 import shutil
 import stat
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,14 @@ import mesh_hsm_cli.administrator
 import mesh_hsm_cli.new_device
 import mesh_hsm_cli.new_mesh
 import mesh_hsm_cli.own_device
+from mesh_hsm.curves import P384
 from mesh_hsm.errors import DeviceError, StorageError
+from mesh_hsm.mesh import create_profile_master
+from mesh_hsm.uri import Uri
 from mesh_hsm_cli import main
+from mesh_hsm_cli.administrator import own_mesh
 from mesh_hsm_cli.records import _Record
+from mesh_hsm_cli.session import Session
 from mesh_hsm_software.token import SoftwareToken
 from tests.cli.conftest import PASSPHRASE, STORE, Home, MakeHome, World
 
@@ -313,6 +319,54 @@ def test_a_part_of_the_record_cannot_be_changed_alone(world: World, member: str)
     done = world.laptop.run("device", "show", "--json", secrets=SECRET)
     assert done.code in (7, 10), done.out
     assert done.error["type"] in ("VerificationError", "DeviceError")
+
+
+def test_a_profile_that_was_not_pinned_is_refused_even_if_the_master_signed_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """hsm-1 §6.4, §7: the pin is of the octets, not of the name alone."""
+    monkeypatch.setenv("MESH_HSM_HOME", str(world.admin.state))
+    session = Session()
+    session.secrets.offered.add("passphrase")
+    session.secrets.sources["passphrase"] = FixedSource(STORE)
+    record, profile = own_mesh(session)
+    uri = Uri.parse(record.master)
+    with session.open(uri) as store:
+        again = create_profile_master(
+            store.key(uri),
+            [*profile.value.administrator_signature, P384.base],  # one more than was confirmed
+            profile.value.escrow_encryption,
+            now=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+    assert again.value.udf == world.mesh
+    path = world.laptop.state / "device" / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"master": again.envelope}))
+    done = world.laptop.run("device", "show", "--json", secrets=SECRET)
+    assert (done.code, done.error["type"]) == (7, "VerificationError")
+    assert "not the one that was pinned" in done.error["message"]
+
+
+class FixedSource:
+    """A door through which one secret enters, for commands run in this process."""
+
+    def __init__(self, secret: bytes) -> None:
+        self.secret = secret
+
+    def read(self) -> bytes:
+        return self.secret
+
+
+def test_a_key_of_that_label_is_neither_replaced_nor_undone(home: Home) -> None:
+    """Undoing must not take a key that was there before."""
+    made = home.ok(
+        *("key", "generate", "--token", "soft:", "--use", "sign", "--label", "laptop-sign"),
+        "--json",
+        secrets=SECRET,
+    ).json["key"]
+    done = home.run(*INIT, "--json", secrets=SECRET)
+    assert (done.code, done.error["type"]) == (11, "ConflictError")
+    assert home.ok("key", "list", "--json").json["keys"] == [made]
+    assert not (home.folder / "laptop.request.dare").exists()
 
 
 def _connected_like(world: World, folder: Path) -> Path:

@@ -252,6 +252,16 @@ def test_no_orphan_in_the_tpm_after_a_failed_init(
     assert tpm.handles() == []
 
 
+def test_another_storage_root_than_the_pinned_one_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In this process: as if the provider's records had been exchanged along with the TPM."""
+    _in_process(world.laptop, monkeypatch)
+    monkeypatch.setattr(Tpm2Token, "root_name", "000b" + "00" * 32)
+    assert main.main(["device", "show"]) == 7
+    assert "not the TPM that the device was made with" in capfd.readouterr().err
+
+
 def _in_process(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home.folder)
     monkeypatch.setenv("MESH_HSM_HOME", str(home.state))
