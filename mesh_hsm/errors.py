@@ -78,7 +78,7 @@ class LastTryError(AccessError):
 
 
 class LockedOutError(AccessError):
-    """The device refuses every secret, right ones too, for ``recovery_seconds`` (None: for good)."""
+    """The device refuses every secret, right ones too, for ``recovery_seconds`` (None: forever)."""
 
     def __init__(
         self,
@@ -131,12 +131,15 @@ class ProviderUnavailableError(MeshHsmError):
 
 
 class DeviceError(MeshHsmError):
-    """The device failed, vanished, or gave an answer that is not on the curve or does not verify."""
+    """The device failed, vanished, or gave an answer that is off the curve or does not verify."""
 
     exit_code = 10
 
 
 class StorageError(MeshHsmError):
-    """Disk full, no permission, interrupted: what was there before is still there, whole."""
+    """Disk full, no permission, interrupted: what was there before is still there, whole.
+
+    Only where the message says so is the new file in place, and may not survive a power loss.
+    """
 
     exit_code = 12

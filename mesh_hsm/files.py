@@ -1,7 +1,8 @@
 """Files that are whole or not there: open this to write state, keys or output to disk.
 
 What was there before stays until the new file is complete and on the disk, whatever interrupts:
-a full disk, a signal, an exception of the caller. Every failure of the system is ``StorageError``.
+a full disk, a signal, an exception of the caller. Every failure of ours is ``StorageError``; an
+``OSError`` of the caller's, such as of what it reads meanwhile, stays what it is.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedWriter, FileIO
 from pathlib import Path
 from tempfile import mkstemp
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from mesh_hsm.errors import FormatError, NotFoundError, StorageError
+from mesh_hsm.errors import ConflictError, FormatError, NotFoundError, StorageError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _HINTS = {
     errno.ENOSPC: "free some space and run it again",
@@ -26,38 +31,44 @@ _HINTS = {
     errno.EPERM: "check the permissions of the folder",
     errno.EROFS: "the file system is mounted read-only",
 }
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP}  # what file systems without hard links say
 
 
 @contextmanager
-def atomic_output(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
+def atomic_output(path: Path, mode: int = 0o600, *, exclusive: bool = False) -> Iterator[BinaryIO]:
     """A binary file that appears at ``path`` only when the block ends without an exception.
 
-    Written beside the target, flushed to the disk, then renamed over it. ``mode`` is exact,
-    whatever the umask. After any exception nothing is left and an old file is whole. Raises
+    Written beside the target, flushed to the disk, then renamed over it, or with ``exclusive`` put
+    where nothing is. ``mode`` is exact, whatever the umask. After any exception nothing is left
+    and an old file is whole; but if the folder cannot be flushed to the disk, the new file is in
+    place, and the error says so. Raises ``ConflictError`` if ``exclusive`` and there is something;
     ``StorageError``, also for a target that is there and no regular file: a device, a folder, a
     symbolic link.
     """
     with storage_errors("write", path):
-        _refuse_irregular(path)
+        if not exclusive:
+            _refuse_irregular(path)
         descriptor, temporary = mkstemp(prefix=".mesh-hsm-", suffix=".tmp", dir=path.parent)
     try:
-        with storage_errors("write", path):
-            with os.fdopen(descriptor, "wb") as file:
+        with BufferedWriter(_Output(descriptor, path)) as file:
+            with storage_errors("write", path):
                 os.fchmod(descriptor, mode)
-                yield file
-                file.flush()
+            yield file
+            file.flush()
+            with storage_errors("write", path):
                 os.fsync(descriptor)
-            os.replace(temporary, path)
-            _sync_folder(path.parent)
+        with storage_errors("write", path):
+            _put(temporary, path) if exclusive else os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary)
         raise
+    _sync_folder(path)
 
 
-def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Put ``data`` at ``path``, whole or not at all. Raises ``StorageError``."""
-    with atomic_output(path, mode) as file:
+def write_atomic(path: Path, data: bytes, mode: int = 0o600, *, exclusive: bool = False) -> None:
+    """Put ``data`` at ``path``, whole or not at all. Raises as ``atomic_output``."""
+    with atomic_output(path, mode, exclusive=exclusive) as file:
         file.write(data)
 
 
@@ -113,13 +124,23 @@ def storage_errors(verb: str, path: Path) -> Iterator[None]:
     """Turn an ``OSError`` into the one-line ``StorageError`` that says what could not be done."""
     try:
         yield
-    except BrokenPipeError:
-        raise  # never a regular file's: whoever reads the caller's other output has gone
     except OSError as error:
         code = error.errno or 0
         raise StorageError(
             f"cannot {verb} {path}: {os.strerror(code)}", hint=_HINTS.get(code)
         ) from error
+
+
+class _Output(FileIO):
+    """A file whose own failures are told apart from those of what the caller reads meanwhile."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "wb")
+        self._path = path
+
+    def write(self, octets: ReadableBuffer, /) -> int:
+        with storage_errors("write", self._path):
+            return super().write(octets)
 
 
 def _refuse_irregular(path: Path) -> None:
@@ -131,12 +152,35 @@ def _refuse_irregular(path: Path) -> None:
             )
 
 
-def _sync_folder(folder: Path) -> None:
+def _put(temporary: str, path: Path) -> None:
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # The name is taken first, empty, since a rename asks nobody.
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            os.replace(temporary, path)
+        else:
+            os.unlink(temporary)
+    except FileExistsError as error:
+        raise ConflictError(
+            f"{path} is there already", hint="choose another name, or move it away"
+        ) from error
+
+
+def _sync_folder(path: Path) -> None:
+    try:
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     except PermissionError:
         return  # a folder that we may write and not read: the file is whole, its name unsynced
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        raise StorageError(
+            f"{path} is written, but may not survive a power loss: {error.strerror}",
+            hint="check the disk, then run it again",
+        ) from error
     finally:
         os.close(descriptor)

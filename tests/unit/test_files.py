@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh_hsm.errors import FormatError, NotFoundError, StorageError
+from mesh_hsm.errors import ConflictError, FormatError, NotFoundError, StorageError
 from mesh_hsm.files import atomic_output, ensure_private_dir, read_limited, write_atomic
 
 OLD, NEW = b"the old file", b"the new file"
@@ -232,10 +232,29 @@ class TestAtomicOutput:
         assert target.read_bytes() == OLD
         assert Path("/dev/null").is_char_device()
 
-    def test_a_broken_pipe_is_the_callers(self, target: Path) -> None:
-        with pytest.raises(BrokenPipeError), atomic_output(target):
-            raise BrokenPipeError
+    @pytest.mark.parametrize("code", [errno.EPIPE, errno.EIO, errno.EACCES, errno.ENOSPC])
+    def test_what_the_caller_reads_meanwhile_fails_by_itself(self, target: Path, code: int) -> None:
+        theirs = OSError(code, "theirs")
+        with pytest.raises(OSError, match="theirs") as caught, atomic_output(target):
+            raise theirs
+        assert caught.value is theirs
         assert unharmed(target)
+
+    def test_a_folder_that_cannot_be_flushed(
+        self, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = os.fsync
+
+        def failing(descriptor: int) -> None:
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            real(descriptor)
+
+        monkeypatch.setattr(os, "fsync", failing)
+        with pytest.raises(StorageError, match="is written, but may not survive a power loss"):
+            write_atomic(target, NEW)
+        assert target.read_bytes() == NEW
+        assert os.listdir(target.parent) == [target.name]
 
     def test_long_names_and_relative_paths(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -247,6 +266,60 @@ class TestAtomicOutput:
         with pytest.raises(StorageError, match="too long"):
             write_atomic(Path(name * 2), NEW)
         assert os.listdir(tmp_path) == [name]
+
+
+def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+class TestExclusive:
+    @pytest.fixture(params=["links", "no links"], autouse=True)
+    def file_system(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With hard links, and without, as on most USB sticks."""
+        if request.param == "no links":
+            without_links(monkeypatch)
+
+    def test_a_new_file(self, tmp_path: Path) -> None:
+        previous = os.umask(0)
+        try:
+            write_atomic(tmp_path / "new", NEW, 0o640, exclusive=True)
+        finally:
+            os.umask(previous)
+        assert os.listdir(tmp_path) == ["new"]
+        assert (tmp_path / "new").read_bytes() == NEW
+        assert mode_of(tmp_path / "new") == 0o640
+
+    def test_what_is_there_stays(self, target: Path) -> None:
+        with pytest.raises(ConflictError, match="is there already"):
+            write_atomic(target, NEW, exclusive=True)
+        assert unharmed(target)
+
+    def test_what_came_meanwhile_stays(self, target: Path) -> None:
+        target.unlink()
+        with pytest.raises(ConflictError), atomic_output(target, exclusive=True):
+            target.write_bytes(OLD)
+        assert unharmed(target)
+
+    def test_a_dangling_link_stays(self, tmp_path: Path) -> None:
+        link = tmp_path / "link"
+        link.symlink_to(tmp_path / "absent")
+        with pytest.raises(ConflictError):
+            write_atomic(link, NEW, exclusive=True)
+        assert os.listdir(tmp_path) == ["link"]
+        assert link.is_symlink()
+
+
+def test_a_link_that_fails_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", fail)
+    with pytest.raises(StorageError, match="No space left"):
+        write_atomic(tmp_path / "new", NEW, exclusive=True)
+    assert os.listdir(tmp_path) == []
 
 
 class TestReadLimited:
