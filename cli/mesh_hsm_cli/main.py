@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; the console script's entry point."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold PINs, seeds and shares
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _terminate)
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(ending, _terminate)
     session = Session()
     # Until the command line is parsed; then the option itself decides.
     session.output.as_json = "--json" in (sys.argv if arguments is None else arguments)

@@ -77,7 +77,7 @@ def _back_up(
 ) -> Drilled:
     """Write, read back from the disk, open: only a backup that was opened counts."""
     refuse_existing(path)
-    request = SecretRequest(SecretKind.NEW_BACKUP_PASSPHRASE, f"the backup of {name}")
+    request = SecretRequest(SecretKind.NEW_BACKUP_PASSPHRASE, name)
     passphrase = session.secrets.secret(request)
     undo.new_file(path)
     write_atomic(path, seal_backup(keys, passphrase), 0o600)

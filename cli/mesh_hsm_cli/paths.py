@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from mesh_hsm.errors import ConflictError, UnsupportedError
+from mesh_hsm.errors import ConflictError, NotFoundError, UnsupportedError
 from mesh_hsm.files import atomic_output, read_limited, storage_errors
 
 OBJECT_LIMIT = 4 << 20
@@ -51,6 +51,8 @@ def input_stream(name: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     path = Path(name)
+    if not path.exists():
+        raise NotFoundError(f"{path} is not there")
     with storage_errors("read", path):
         file = path.open("rb")
     with file:

@@ -84,6 +84,7 @@ class CommandSecrets:
     sources: dict[str, _Source] = field(default_factory=dict)
     last_try: bool = False
     remembered: dict[object, bytes] = field(default_factory=dict)
+    taken: dict[_Source, bytes] = field(default_factory=dict)  # a descriptor gives its line once
 
     def secret(self, request: SecretRequest) -> bytes:
         """The answer. What tries are left is said first."""
@@ -101,10 +102,13 @@ class CommandSecrets:
             names = names[:1]
         for name in names:
             if name in self.sources:
-                if octets := self.sources[name].read():
+                source = self.sources[name]
+                if source not in self.taken:
+                    self.taken[source] = source.read()
+                if octets := self.taken[source]:
                     return octets
                 raise SecretRequiredError(f"the {request.kind} of {request.subject} is empty")
-        prompt = f"{request.kind} of {request.subject}"
+        prompt = f"{request.kind} of {_called(request)}"
         if terminal.present():
             ask = terminal.ask_new if request.kind in _NEW else terminal.ask_hidden
             if octets := ask(prompt[0].upper() + prompt[1:]):
@@ -121,6 +125,13 @@ class CommandSecrets:
         return self.last_try or terminal.confirm(
             f"One try is left for {request.subject}; if it is wrong, the device locks. Use it?"
         )
+
+
+def _called(request: SecretRequest) -> str:
+    """What the secret is for, as a person is asked."""
+    if request.kind is SecretKind.NEW_PIN:
+        return f"{request.subject} and of every other key that this command touches"
+    return request.subject
 
 
 def secret_options(*names: str) -> Callable[[F], F]:

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -104,6 +105,7 @@ def on_terminal(
     pid, screen = os.forkpty()
     if pid == 0:  # pragma: no cover  the child is another program
         os.chdir(home.folder)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it
         os.execve(PROGRAM[0], [*PROGRAM, *arguments], home.environment(**env))
     seen = b""
     for question, answer in talk:

@@ -288,6 +288,8 @@ def test_an_interrupted_write_leaves_the_old_file(
         env=world.admin.environment(),
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A test run in the background ignores SIGINT, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdin is not None
     process.stdin.write(os.urandom(3 << 20))

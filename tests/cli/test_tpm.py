@@ -87,7 +87,7 @@ def test_wrong_pins_to_the_lockout_and_back(laptop: Home, tpm: Swtpm) -> None:
 def test_the_last_try_is_asked_for_on_a_terminal(laptop: Home, answer: bytes, code: int) -> None:
     for _ in range(2):
         sign(laptop, WRONG)
-    talk = [(b"[y/N]: ", answer)] + ([(b"mine: ", PIN + b"\n")] if code == 0 else [])
+    talk = [(b"[y/N]: ", answer)] + ([(b"PIN of mine: ", PIN + b"\n")] if code == 0 else [])
     ended, seen = on_terminal(
         laptop, ("dare", "encode", "letter", "--sign", "mine", "-o", "y"), talk
     )
@@ -98,7 +98,7 @@ def test_tries_left_are_said_on_a_terminal_before_the_pin(laptop: Home) -> None:
     code, seen = on_terminal(
         laptop,
         ("dare", "encode", "letter", "--sign", "mine", "-o", "y"),
-        [(b"3 tries left", b""), (b"mine: ", PIN + b"\n")],
+        [(b"3 tries left", b""), (b"PIN of mine: ", PIN + b"\n")],
     )
     assert code == 0, seen
     assert PIN.decode() not in seen

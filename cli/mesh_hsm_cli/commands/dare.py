@@ -177,7 +177,7 @@ def _backup_keys(session: Session, path: Path) -> list[Decryptor]:
     from mesh_hsm.mesh.backup import LABEL
     from mesh_hsm.passphrase_file import SealedFile
 
-    request = SecretRequest(SecretKind.BACKUP_PASSPHRASE, f"the backup {path}")
+    request = SecretRequest(SecretKind.BACKUP_PASSPHRASE, str(path))
     data = read_object(path)
     SealedFile.parse(data, LABEL)  # nobody is asked for the passphrase of something else
     return [open_backup(data, session.secrets.secret(request)).escrow_key()]
