@@ -11,6 +11,7 @@ from base64 import b32encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hmac import compare_digest
+from operator import itemgetter
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256, SHA512
@@ -20,11 +21,13 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from mesh_hsm.curves import ED448, ED25519, Point, verify_ed25519ctx, verify_prehashed
 from mesh_hsm.dare.model import Decryptor
 from mesh_hsm.dare.published_header import RecipientEntry, SignatureEntry
-from mesh_hsm.errors import VerificationError
+from mesh_hsm.errors import DecryptionError, VerificationError
 from mesh_hsm.udf import CONTENT_TYPE, OLDER_CONTENT_TYPES, fingerprint, udf_of
 
 SEED_SIZE: Final = 32
+MAX_TRIES: Final = 16  # entries for each key: the list is the sender's, each try a device call
 INFOS: Final = (b"", b"master", b"dare-master")  # as data, examples and text have it, in this order
+_named_first = itemgetter(0)
 _SEED_KID_TYPES: Final = b"\x20\x60"  # UDF type E, then that of the digest inside
 
 
@@ -61,8 +64,9 @@ def seed_kid(seed: bytes) -> str:
 def unwrap(entries: Sequence[RecipientEntry], keys: Sequence[object]) -> tuple[bytes, str] | None:
     """The base seed and the ``kid`` of the key that opened it, or None if no key at hand does.
 
-    Every key is tried on every entry of its curve, those that ``kid`` names first: the wrap's check
-    value decides, not a ``kid`` that anybody can write. Raises what the keys raise.
+    Every key is tried on entries of its curve, those that ``kid`` names first: the wrap's check
+    value decides, not a ``kid`` that anybody can write. Raises ``DecryptionError`` if more than
+    ``MAX_TRIES`` entries fit a key and none of the first opens, and what the keys raise.
     """
     for entry, name, candidates in _attempts(entries, keys):
         for Z in candidates:
@@ -79,19 +83,27 @@ def _attempts(
     entries: Sequence[RecipientEntry], keys: Sequence[object]
 ) -> Iterator[tuple[RecipientEntry, str, Iterable[bytes]]]:
     pairs: list[tuple[bool, RecipientEntry, Decryptor, Point]] = []
+    untried = 0
     for key in keys:
-        for entry in entries:
-            if isinstance(key, PresharedKey):
+        if isinstance(key, PresharedKey):
+            for entry in entries:
                 if entry.preshared:
                     yield entry, entry.kid or "pre-shared key", (key.octets,)
-            elif (
-                isinstance(key, Decryptor)
-                and entry.epk is not None
-                and entry.epk.curve is key.public.curve
-            ):
-                pairs.append((not names(entry.kid, key.public), entry, key, entry.epk))
-    for _, entry, key, epk in sorted(pairs, key=lambda pair: pair[0]):
+        elif isinstance(key, Decryptor):
+            fitting = [
+                (not names(entry.kid, key.public), entry, key, entry.epk)
+                for entry in entries
+                if entry.epk is not None and entry.epk.curve is key.public.curve
+            ]
+            pairs += sorted(fitting, key=_named_first)[:MAX_TRIES]
+            untried += max(0, len(fitting) - MAX_TRIES)
+    for _, entry, key, epk in sorted(pairs, key=_named_first):
         yield entry, udf_of(key.public), key.agreements(epk)
+    if untried:
+        raise DecryptionError(
+            f"no key at hand opens the entries that fit it best; {untried} more were not tried",
+            hint="a sender who names your key's UDF as kid has his entry tried first",
+        )
 
 
 def names(kid: str, public: Point) -> bool:

@@ -39,7 +39,7 @@ from mesh_hsm.dare import (
 )
 from mesh_hsm.dare.jsonb import binary
 from mesh_hsm.dare.published_header import MAX_ENTRIES, MAX_SALT
-from mesh_hsm.dare.published_keys import PresharedKey, kek, payload_keys
+from mesh_hsm.dare.published_keys import MAX_TRIES, PresharedKey, kek, payload_keys
 from mesh_hsm.dare.strict_json import b64url
 from mesh_hsm.errors import (
     CannotVerifyError,
@@ -51,7 +51,7 @@ from mesh_hsm.errors import (
     UnsupportedError,
     VerificationError,
 )
-from mesh_hsm.udf import OLDER_CONTENT_TYPES, fingerprint, udf_of
+from mesh_hsm.udf import CONTENT_TYPE, OLDER_CONTENT_TYPES, fingerprint, udf_of
 from mesh_hsm_software.legacy import EdwardsKey
 
 Envelope = list[Any]
@@ -587,6 +587,37 @@ def test_the_key_that_kid_names_is_asked_first() -> None:
     reader, stranger = Scalar(READER.scalar), Scalar(STRANGER.scalar)
     assert opened(sealed(), keys=[stranger, reader]).report.opened_by == udf_of(stranger.public)
     assert (stranger.asked, reader.asked) == (1, 0)
+
+
+def named(kid: str, *, ours_at: int, others: int) -> Envelope:
+    """An envelope of ours amid entries of our curve that others wrote; every one says ``kid``."""
+    envelope = sealed(signed=False)
+    [ours] = [one for one in envelope[0]["recipients"] if one["kid"] == udf_of(READER.public)]
+    entries = [{**ours, "kid": kid, "wmk": b64url(bytes(40))} for _ in range(others)]
+    entries.insert(ours_at, {**ours, "kid": kid})
+    envelope[0]["recipients"] = entries
+    return envelope
+
+
+@pytest.mark.parametrize("kid", ["", "MAAA-BBBB", udf_of(READER.public)])
+def test_a_sender_does_not_decide_how_often_a_device_is_asked(kid: str) -> None:
+    reader = Scalar(READER.scalar)
+    near = named(kid, ours_at=MAX_TRIES - 1, others=MAX_ENTRIES - 1)
+    assert opened(near, keys=[reader], allow_unauthenticated=True).payload == CONTENT
+    assert reader.asked == MAX_TRIES
+    far, reader = named(kid, ours_at=MAX_TRIES, others=MAX_ENTRIES - 1), Scalar(READER.scalar)
+    with pytest.raises(DecryptionError, match="240 more were not tried") as caught:
+        opened(far, keys=[reader], allow_unauthenticated=True)
+    assert "kid" in str(caught.value.hint)
+    assert reader.asked == MAX_TRIES
+
+
+@pytest.mark.parametrize("content_type", [CONTENT_TYPE, *OLDER_CONTENT_TYPES])
+def test_an_entry_that_names_the_key_is_tried_however_many_there_are(content_type: str) -> None:
+    envelope, reader = named("", ours_at=255, others=255), Scalar(READER.scalar)
+    envelope[0]["recipients"][255]["kid"] = fingerprint(READER.public, content_type).udf()
+    assert opened(envelope, keys=[reader], allow_unauthenticated=True).payload == CONTENT
+    assert reader.asked == 1
 
 
 def test_a_key_is_never_asked_about_another_curve() -> None:
