@@ -115,9 +115,15 @@ def _from_file(path: Path, devices: list[Known], now: datetime) -> Known:
     ) from reason
 
 
-def trusted_keys(session: Session, now: datetime) -> dict[bytes, Point]:
-    """Keys whose signatures count, by fingerprint: of Meshes known here and of their devices."""
+def trusted_keys(session: Session, now: datetime, names: tuple[str, ...]) -> dict[bytes, Point]:
+    """Keys whose signatures count, by fingerprint: of Meshes known here and of their devices.
+
+    Beside them the keys of this machine that ``names`` names: plain ones that nobody vouches for.
+    """
     keys: list[Point] = []
+    for name in names:
+        with find_key(session, name) as (_, key):
+            keys.append(key.public)
     masters = [pinned_master(session, now)]
     if load_mesh(session.state) is not None:
         masters.append(own_mesh(session)[1])

@@ -10,6 +10,7 @@ import hmac
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from types import MappingProxyType
 from typing import Any, BinaryIO, Final
@@ -54,6 +55,7 @@ Trusted = Mapping[bytes, Point]
 
 NOBODY: Final[Trusted] = MappingProxyType({})
 UNSIGNED: Final = "not signed: whoever knows the recipients' public keys can have made it"
+UNKNOWN_SIGNER: Final = "signed by a key that is not known here: who wrote it was not checked"
 
 
 def encode(
@@ -127,12 +129,14 @@ def decode(
     keys: Sequence[Key],
     trusted: Trusted = NOBODY,
     allow_unauthenticated: bool = False,
+    allow_unknown_signers: bool = False,
 ) -> Report:
     """Verify and decrypt; nothing reaches ``sink`` before everything has been checked.
 
     A seekable source is read twice. Another is first spooled, as ciphertext, to a file without a
     name. Every signer that the envelope requires must be ``trusted``. ``allow_unauthenticated``
-    also opens published-form envelopes whose payload nothing vouches for.
+    also opens published-form envelopes whose payload nothing vouches for;
+    ``allow_unknown_signers`` opens hsm-1 ones whose author nobody here can check, and warns.
 
     Raises ``FormatError``, ``DecryptionError`` (no key fits, or altered), ``VerificationError``,
     ``CannotVerifyError`` (a signer is not known), ``StorageError``, and what keys raise.
@@ -153,15 +157,17 @@ def decode(
         protected = read_protected(container.header)
         P = container.header["protected"]
         found = signatures.read_signatures(container.trailer, protected.signers)
-        signatures.require_known(found, trusted)
+        if not allow_unknown_signers:
+            signatures.require_known(found, trusted)  # before a device is asked
+        check_all = partial(signatures.verify, found, P, allow_unknown=allow_unknown_signers)
         if protected.enc == NONE:
-            digest = stream.payload_digest(container.payload)
-            checked = signatures.verify(found, P, digest, trusted)
+            checked = check_all(stream.payload_digest(container.payload), trusted)
             stream.release_clear(container.payload, sink)
-            return _report(protected, container.armored, checked, authenticated=True)
+            known = all(one.status is SignatureStatus.VERIFIED for one in checked[0])
+            return _report(protected, container.armored, checked, authenticated=known)
         payload_keys, kid = _payload_keys(protected, keys)
         digest = stream.check(container.payload, payload_keys, P, digest=bool(protected.signers))
-        checked = signatures.verify(found, P, digest, trusted)
+        checked = check_all(digest, trusted)
         stream.release(container.payload, payload_keys, P, sink)
         report = _report(protected, container.armored, checked, authenticated=True)
         return replace(report, opened_by=kid)
@@ -328,6 +334,7 @@ def _report(
     authenticated: bool,
 ) -> Report:
     signers, countersigners = checked
+    unknown = any(one.status is SignatureStatus.UNKNOWN_KEY for one in signers)
     return Report(
         form=HSM1.name,
         enc=protected.enc,
@@ -338,5 +345,5 @@ def _report(
         signers=signers,
         countersigners=countersigners,
         authenticated=authenticated,
-        warnings=() if signers else (UNSIGNED,),
+        warnings=(UNKNOWN_SIGNER,) if unknown else () if signers else (UNSIGNED,),
     )

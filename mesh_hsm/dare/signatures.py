@@ -63,15 +63,21 @@ def unchecked(signatures: Signatures) -> tuple[tuple[SignatureReport, ...], ...]
 
 
 def verify(
-    signatures: Signatures, protected: str, payload_digest: bytes, trusted: Mapping[bytes, Point]
+    signatures: Signatures,
+    protected: str,
+    payload_digest: bytes,
+    trusted: Mapping[bytes, Point],
+    *,
+    allow_unknown: bool = False,
 ) -> tuple[tuple[SignatureReport, ...], ...]:
     """Check them all; reports on required and later ones.
 
     Every required signature must verify under a trusted key: ``CannotVerifyError`` if the key is
-    not among them, ``VerificationError`` if it is bad. A later signature by an unknown key is
-    reported as that; a bad one by a known key is an error too.
+    not among them and ``allow_unknown`` is not set, ``VerificationError`` if it is bad. A later
+    signature by an unknown key is reported as that; a bad one by a known key is an error too.
     """
-    require_known(signatures, trusted)
+    if not allow_unknown:
+        require_known(signatures, trusted)
     octets = protected.encode("ascii")
     by_fp = _by_fingerprint(trusted)
     by_kid = {udf_of(key): key for key in trusted.values()}
@@ -81,7 +87,12 @@ def verify(
         _verify(key, suite.signed_octets(fp, octets, payload_digest), signature)
         return SignatureReport(udf_of(key), SignatureStatus.VERIFIED, fp)
 
-    required = tuple(check(by_fp[fp], signature) for fp, signature in signatures.required)
+    required = tuple(
+        check(by_fp[fp], signature)
+        if fp in by_fp
+        else SignatureReport(ContentDigest.of_sha2(fp).udf(), SignatureStatus.UNKNOWN_KEY, fp)
+        for fp, signature in signatures.required
+    )
     later = tuple(
         check(by_kid[kid], signature)
         if kid in by_kid
@@ -99,7 +110,7 @@ def require_known(signatures: Signatures, trusted: Mapping[bytes, Point]) -> Non
             kid = ContentDigest.of_sha2(fp).udf()
             raise CannotVerifyError(
                 f"the key of the signer {kid} is not known",
-                hint="name the signer's public key, after checking this UDF with its owner",
+                hint="compare this UDF with its owner's, then name the key with --signer",
             )
 
 

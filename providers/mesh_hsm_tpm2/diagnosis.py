@@ -55,7 +55,7 @@ def _of_counter(counter: lockout.Lockout) -> Iterator[Finding]:
             "TPM004",
             Severity.ERROR,
             "the TPM is locked out after too many wrong PINs",
-            f"wait {counter.recovery} seconds for one try, or: tpm2_dictionarylockout -c",
+            lockout.way_out(counter),
         )
     elif left is not None and counter.counter:
         yield Finding(
@@ -69,7 +69,7 @@ def _of_counter(counter: lockout.Lockout) -> Iterator[Finding]:
             "TPM005",
             Severity.WARNING,
             "lockoutAuth is empty: root can reset the count of wrong PINs",
-            "tpm2_changeauth -c lockout",
+            "tpm2_changeauth -c lockout file:PASSWORD-FILE",
         )
 
 

@@ -87,5 +87,12 @@ def locked_out(lockout: Lockout) -> LockedOutError:
     return LockedOutError(
         "the TPM is locked out after too many wrong PINs and refuses right ones too",
         recovery_seconds=lockout.recovery,
-        hint=f"wait {lockout.recovery} seconds for one try, or: tpm2_dictionarylockout -c",
+        hint=way_out(lockout),
     )
+
+
+def way_out(lockout: Lockout) -> str:
+    """How to end a lockout. A wrong lockout password would lock the lockout hierarchy itself."""
+    password = " -p file:PASSWORD-FILE" if lockout.lockout_auth_set else ""
+    wait = f"wait {lockout.recovery} seconds for one try"
+    return f"{wait}, or: tpm2_dictionarylockout -c{password}"

@@ -109,6 +109,12 @@ def encode(
     is_flag=True,
     help="Open published-form content that anybody can have altered.",
 )
+@click.option(
+    "--signer", "trusting", multiple=True, metavar="KEY", help="A key here whose signatures count."
+)
+@click.option(
+    "--allow-unknown-signer", is_flag=True, help="Open although its author cannot be checked here."
+)
 @click.option("--force", is_flag=True, help="Replace an existing output file.")
 @secret_options("pin", "passphrase")
 @click.pass_obj
@@ -118,6 +124,8 @@ def decode(
     out: str,
     backup: Path | None,
     allow_unauthenticated: bool,
+    trusting: tuple[str, ...],
+    allow_unknown_signer: bool,
     force: bool,
 ) -> None:
     """Open FILE with this device, or with the backup. - reads standard input.
@@ -136,22 +144,26 @@ def decode(
             opened.enter_context(watched(source, session.output.as_json)),
             sink,
             keys=keys,
-            trusted=trusted_keys(session, datetime.now(UTC)),
+            trusted=trusted_keys(session, datetime.now(UTC), trusting),
             allow_unauthenticated=allow_unauthenticated,
+            allow_unknown_signers=allow_unknown_signer,
         )
     _say(session, report, out)
 
 
 @verb(command, "verify", example="mesh-hsm dare verify contract.pdf.dare")
 @click.argument("file")
+@click.option(
+    "--signer", "trusting", multiple=True, metavar="KEY", help="A key here whose signatures count."
+)
 @click.pass_obj
-def verify(session: Session, file: str) -> None:
+def verify(session: Session, file: str, trusting: tuple[str, ...]) -> None:
     """Check the signatures of FILE against the keys known here. Needs no private key."""
     from mesh_hsm import dare
     from mesh_hsm_cli.trust import trusted_keys
 
     with input_stream(file) as source:
-        report = dare.verify(source, trusted_keys(session, datetime.now(UTC)))
+        report = dare.verify(source, trusted_keys(session, datetime.now(UTC), trusting))
     session.output.result({"report": report.to_json()}, _lines(report))
 
 

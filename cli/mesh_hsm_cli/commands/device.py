@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ FILE = click.Path(path_type=Path)
     example="mesh-hsm device init --name laptop\n"
     "mesh-hsm device init --name laptop --request laptop.request.dare --pin-fd 3 3<pin",
 )
-@click.option("--name", required=True, help="What you call the device; its keys' labels begin so.")
+@click.option("--name", help="What you call the device; its keys' labels begin so. [host name]")
 @click.option("--token", metavar="URI", help="Which device holds the keys. Default: the TPM.")
 @click.option("--request", type=FILE, help="Where the request is written. [NAME.request.dare]")
 @click.option("--no-pin", is_flag=True, help="Whoever has the machine may use the keys.")
@@ -49,7 +50,7 @@ FILE = click.Path(path_type=Path)
 @click.pass_obj
 def init(
     session: Session,
-    name: str,
+    name: str | None,
     token: str | None,
     request: Path | None,
     no_pin: bool,
@@ -66,6 +67,7 @@ def init(
     from mesh_hsm_cli.commands.key import parse_pcrs
     from mesh_hsm_cli.new_device import NewDevice, init_device
 
+    name = name or platform.node().split(".")[0] or "device"
     wanted = NewDevice(
         name=name,
         token=choose_token(session, token),
@@ -84,7 +86,7 @@ def init(
             "",
             f"The request is in {printable(str(wanted.request))}. Take it to an administrator:",
             f"  mesh-hsm device connect {printable(str(wanted.request))} "
-            f"--out {printable(name)}.response.dare --confirm-udf {record.udf}",
+            f"--label {printable(name)} --confirm-udf {record.udf}",
         ],
     )
 
@@ -95,7 +97,7 @@ def init(
     example="mesh-hsm device connect laptop.request.dare --out laptop.response.dare",
 )
 @click.argument("request", type=FILE)
-@click.option("--out", required=True, type=FILE, help="Where the response for the device goes.")
+@click.option("--out", type=FILE, help="Where the response goes. [LABEL.response.dare]")
 @click.option("--confirm-udf", metavar="UDF", help="The UDF that the device itself shows.")
 @click.option("--label", help="What you call the device. [the first group of its UDF]")
 @click.option("--days", default=365, show_default=True, type=click.IntRange(1, 3650))
@@ -105,7 +107,7 @@ def init(
 def connect(
     session: Session,
     request: Path,
-    out: Path,
+    out: Path | None,
     confirm_udf: str | None,
     label: str | None,
     days: int,
@@ -118,12 +120,14 @@ def connect(
     data = read_object(request)
     udf = open_request(data).value.device.value.udf
     confirmed = confirm_udf or _compare(udf, "the device's screen")
+    label = label or udf.split("-")[0]
+    out = out or Path(f"{label}.response.dare")
     with session.state.writing():
         filed, connected = connect_device(
             session,
             data,
             confirmed=confirmed,
-            label=label or udf.split("-")[0],
+            label=label,
             out=out,
             replacing=replace,
             valid_for=timedelta(days=days),
@@ -150,7 +154,7 @@ def connect(
             *custody_lines(connected.request.value.custody),
             "",
             f"The response is in {printable(str(out))}. On the device:",
-            f"  mesh-hsm device activate {printable(str(out))} --out connection.dare "
+            f"  mesh-hsm device activate {printable(str(out))} "
             f"--confirm-udf {connected.connection.value.authority_udf}",
             "Both machines must then show the same witness.",
         ],
@@ -163,16 +167,19 @@ def connect(
     example="mesh-hsm device activate laptop.response.dare --out laptop.connection.dare",
 )
 @click.argument("response", type=FILE)
-@click.option("--out", required=True, type=FILE, help="Where the countersigned connection goes.")
+@click.option(
+    "--out", type=FILE, help="Where the countersigned connection goes. [NAME.connection.dare]"
+)
 @click.option("--confirm-udf", metavar="UDF", help="The Mesh's UDF, as its administrator says it.")
 @secret_options("pin", "passphrase")
 @click.pass_obj
-def activate(session: Session, response: Path, out: Path, confirm_udf: str | None) -> None:
+def activate(session: Session, response: Path, out: Path | None, confirm_udf: str | None) -> None:
     """Join a Mesh (device): check everything that the administrator sent, then countersign."""
     from mesh_hsm.mesh import open_response
-    from mesh_hsm_cli.own_device import activate_device
+    from mesh_hsm_cli.own_device import activate_device, own_request
 
     data = read_object(response)
+    out = out or Path(f"{own_request(session)[0].name}.connection.dare")
     confirmed = confirm_udf or _compare(
         open_response(data).value.master.value.udf, "the administrator's screen"
     )
