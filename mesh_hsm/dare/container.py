@@ -42,16 +42,16 @@ class Container:
 
 
 def read(source: BinaryIO) -> Container:
-    """Take a seekable source apart, from its first octet to its last. Raises ``FormatError``.
+    """Take a seekable source apart, from where it stands to its end. Raises ``FormatError``.
 
     Headers and trailers have at most 1 MiB each; the payload may have any size.
     """
-    source.seek(0)
+    start = source.tell()
     head = source.read(MAX_OCTETS)
     at = _expect(head, 0, b"[")
     header, at, coded = _object(head, at)
     at = _separator(head, at, optional=coded)
-    payload = Payload(source, at, lenient="protected" not in header)
+    payload = Payload(source, start + at, lenient="protected" not in header)
     source.seek(payload.end)
     tail = source.read(MAX_OCTETS + 1)
     if len(tail) > MAX_OCTETS:

@@ -113,6 +113,7 @@ def _spooled(source: BinaryIO) -> BinaryIO:
         try:
             for block in blocks_of(source):
                 write_all(raw, block)
+            raw.seek(0)
         except BaseException:
             raw.close()
             raise

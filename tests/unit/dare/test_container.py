@@ -27,6 +27,7 @@ def test_what_is_written_is_read(
     writer = Writer(sink, header, armor=armor, size=len(octets) if known else None)
     writer.write(octets)
     writer.finish(trailer)
+    sink.seek(0)
     container = read(sink)
     assert container.header == header
     assert container.trailer == trailer

@@ -19,6 +19,7 @@ from mesh_hsm.dare.strict_json import b64url, compact, un_b64url
 from mesh_hsm.errors import (
     ConflictError,
     DecryptionError,
+    FormatError,
     InvalidPointError,
     StorageError,
     UnsupportedError,
@@ -226,6 +227,19 @@ def test_a_pipe_is_read(decryptor: Any, signer: Any) -> None:
     assert sink.getvalue() == content
     assert dare.inspect(Pipe(octets)).enc == "A256GCM"
     assert dare.verify(Pipe(octets), trust(one)).authenticated
+
+
+def test_a_file_is_read_from_where_it_stands(decryptor: Any) -> None:
+    """As a shell leaves standard input to the next command: what came before is not ours."""
+    reader, sink = decryptor("X448"), io.BytesIO()
+    sink.write(b"a line that somebody else has read\n")
+    dare.encode(io.BytesIO(b"content"), sink, recipients=[dare.Recipient(reader.public)])
+    for read in (dare.inspect, lambda source: dare.decode(source, io.BytesIO(), keys=[reader])):
+        sink.seek(0)
+        with pytest.raises(FormatError):
+            read(sink)
+        sink.seek(35)
+        assert read(sink).enc == "A256GCM"
 
 
 def test_a_real_pipe_is_read_while_it_is_written(decryptor: Any) -> None:
