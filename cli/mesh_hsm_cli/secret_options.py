@@ -84,7 +84,7 @@ class CommandSecrets:
     sources: dict[str, _Source] = field(default_factory=dict)
     last_try: bool = False
     remembered: dict[object, bytes] = field(default_factory=dict)
-    taken: dict[_Source, bytes] = field(default_factory=dict)  # a descriptor gives its line once
+    lines: dict[str, tuple[bytes, set[SecretKind]]] = field(default_factory=dict)
 
     def secret(self, request: SecretRequest) -> bytes:
         """The answer. What tries are left is said first."""
@@ -102,10 +102,7 @@ class CommandSecrets:
             names = names[:1]
         for name in names:
             if name in self.sources:
-                source = self.sources[name]
-                if source not in self.taken:
-                    self.taken[source] = source.read()
-                if octets := self.taken[source]:
+                if octets := self._line(name, request.kind):
                     return octets
                 raise SecretRequiredError(f"the {request.kind} of {request.subject} is empty")
         prompt = f"{request.kind} of {_called(request)}"
@@ -119,6 +116,17 @@ class CommandSecrets:
             f"the {prompt} is needed and there is no terminal to ask on",
             hint=f"name a source with {options}" if options else "run it on a terminal",
         )
+
+    def _line(self, name: str, kind: SecretKind) -> bytes:
+        """A source's line: one answers questions of several kinds, but each kind only once.
+
+        So one passphrase may serve backup and store, while that of a store is not tried on another.
+        """
+        line, served = self.lines.get(name, (b"", {kind}))
+        if kind in served:
+            line, served = self.sources[name].read(), set()
+        self.lines[name] = (line, served | {kind})
+        return line
 
     def consents_to_last_try(self, request: SecretRequest) -> bool:
         """What ``--use-last-try`` said, else the answer of a person; no by default."""
