@@ -108,13 +108,26 @@ def test_one_pin_serves_all_keys_of_a_command() -> None:
         assert secrets.secret(SecretRequest(SecretKind.PIN, subject)) == b"1234"
 
 
-def test_a_passphrase_of_one_store_is_not_tried_on_another() -> None:
-    said: list[str] = []
-    secrets = answering(b"1234", said)
-    secrets.offered, secrets.sources = {"passphrase"}, {"passphrase": secrets.sources["pin"]}
-    assert secrets.secret(SecretRequest(SecretKind.PASSPHRASE, "store a")) == b"1234"
-    with pytest.raises(SecretRequiredError):  # the descriptor has given what it had
-        secrets.secret(SecretRequest(SecretKind.PASSPHRASE, "store b"))
+def test_a_typed_passphrase_of_one_store_is_not_tried_on_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def ask(prompt: str) -> bytes:
+        asked.append(prompt)
+        return b"typed"
+
+    monkeypatch.setattr(terminal, "present", lambda: True)
+    monkeypatch.setattr(terminal, "ask_hidden", ask)
+    secrets = CommandSecrets(print, offered={"passphrase"})
+    for subject in ("store a", "store b", "store a"):
+        assert secrets.secret(SecretRequest(SecretKind.PASSPHRASE, subject)) == b"typed"
+    assert asked == ["Passphrase of store a", "Passphrase of store b"]
+
+
+def test_one_line_of_a_descriptor_serves_backup_and_store(home: Home) -> None:
+    home.ok("mesh", "create", "--backup-to", "b", secrets={"passphrase": PASSPHRASE})
+    assert home.ok("mesh", "show", "--json").json["mesh"]["backup"]
 
 
 def test_a_new_pin_never_falls_back_to_the_old_one() -> None:
