@@ -2,7 +2,7 @@
 
 project = "mesh-hsm"
 author = "the mesh-hsm authors"
-copyright = "2026, the mesh-hsm authors"  # noqa: A001  Sphinx's own name
+copyright = "2026, the mesh-hsm authors"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 source_suffix = {".md": "markdown"}

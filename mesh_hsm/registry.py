@@ -40,4 +40,9 @@ def load(scheme: str, records: Path) -> Provider:
             f"the {scheme} provider's library is not installed ({error.name})",
             hint=f"pip install 'mesh-hsm[{scheme}]'",
         ) from error
+    except Exception as error:  # other people's code: whatever it does, it is named
+        raise ProviderUnavailableError(
+            f"the {scheme} provider cannot be loaded ({type(error).__name__})",
+            hint=f"reinstall or remove {known[scheme].value}",
+        ) from error
     return make(records)

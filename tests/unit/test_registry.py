@@ -50,6 +50,7 @@ def third_party(tmp_path: Path) -> Path:
         "[mesh_hsm.providers]\n"
         "third = third_provider:ThirdProvider\n"
         "broken = no_such_library.provider:Provider\n"
+        "missing = third_provider:NoSuchProvider\n"
     )
     return tmp_path
 
@@ -105,3 +106,22 @@ def test_a_missing_library_says_what_to_install(third_party: Path, scheme: str) 
 def test_an_unknown_scheme_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="nonsense"):
         registry.load("nonsense", tmp_path)
+
+
+def test_a_provider_that_fails_to_load_is_named(third_party: Path) -> None:
+    done = python(
+        """
+        from pathlib import Path
+        from mesh_hsm import registry
+        from mesh_hsm.errors import ProviderUnavailableError
+        try:
+            registry.load("missing", Path("/records"))
+        except ProviderUnavailableError as error:
+            assert "AttributeError" in str(error)
+            assert "third_provider:NoSuchProvider" in error.hint
+        else:
+            raise SystemExit("it loaded")
+        """,
+        third_party,
+    )
+    assert done.returncode == 0, done.stderr
