@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from mesh_hsm.errors import ConflictError, NotFoundError, VerificationError
-from mesh_hsm.files import write_atomic
 from mesh_hsm.mesh import (
     Connected,
     ConnectionDevice,
@@ -83,8 +82,7 @@ def connect_device(
             request=connected.request.envelope,
             issued=connected.connection.envelope,
         )
-        undo.new_file(out)
-        write_atomic(out, connected.response.text)
+        undo.write_new(out, connected.response.text)
         if before:
             undo.on_failure(f"restore {path}", partial(before.save, path))
         else:

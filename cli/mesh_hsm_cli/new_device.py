@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from mesh_hsm.custody import PinPolicy
 from mesh_hsm.errors import ConflictError, UnsupportedError
-from mesh_hsm.files import write_atomic
 from mesh_hsm.mesh import BaseKeys, ConnectionRequest, OneTimeKey, Signed, create_request
 from mesh_hsm.provider import KeySpec, Seals, Use
 from mesh_hsm.uri import Uri
@@ -81,9 +80,8 @@ def init_device(
             request=request.envelope,
             once=b64encode(sealed).decode(),
         )
-        for made_file in (wanted.request, path):
-            undo.new_file(made_file)
-        write_atomic(wanted.request, request.text)
+        undo.write_new(wanted.request, request.text)
+        undo.new_file(path)
         record.save(path)
     return record, request
 

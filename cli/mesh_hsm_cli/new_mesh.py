@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesh_hsm.errors import ConflictError, UnsupportedError
-from mesh_hsm.files import read_limited, write_atomic
+from mesh_hsm.files import read_limited
 from mesh_hsm.mesh import (
     Drilled,
     EscrowedKeySet,
@@ -79,8 +79,7 @@ def _back_up(
     refuse_existing(path)
     request = SecretRequest(SecretKind.NEW_BACKUP_PASSPHRASE, name)
     passphrase = session.secrets.secret(request)
-    undo.new_file(path)
-    write_atomic(path, seal_backup(keys, passphrase), 0o600)
+    undo.write_new(path, seal_backup(keys, passphrase))
     return drill(read_limited(path, OBJECT_LIMIT), passphrase, keys.publics)
 
 

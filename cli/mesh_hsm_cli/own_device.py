@@ -17,7 +17,6 @@ from pathlib import Path
 from mesh_hsm.curves import Point
 from mesh_hsm.custody import CustodyClass, CustodyStatement, Hardware, PinPolicy
 from mesh_hsm.errors import ConflictError, NotFoundError, UnsupportedError, VerificationError
-from mesh_hsm.files import write_atomic
 from mesh_hsm.mesh import (
     Activated,
     BaseKeys,
@@ -174,8 +173,7 @@ def activate_device(
             pins=activated.pins.envelope,
             seed=b64encode(sealed).decode(),
         )
-        undo.new_file(out)
-        write_atomic(out, activated.connection.text)
+        undo.write_new(out, activated.connection.text)
         undo.on_failure("restore the record", partial(record.save, device_path(session.state)))
         joined.save(device_path(session.state))
     return joined, activated

@@ -31,9 +31,13 @@ def read_object(path: Path) -> bytes:
 class _Screen:
     """A terminal as a place for other people's text: control characters never reach it."""
 
+    def __init__(self) -> None:
+        self._last = b""
+
     def write(self, data: bytes) -> int:
-        if _STEERS.search(data):
+        if _STEERS.search(self._last + data):  # one in C1 has two octets, in two pieces perhaps
             raise _not_for_terminals()
+        self._last = bytes(data[-1:])
         return sys.stdout.buffer.write(data)
 
 
@@ -74,5 +78,5 @@ def output_stream(name: str, *, force: bool, binary: bool) -> Iterator[BinaryIO]
         return
     path = Path(name)
     refuse_existing(path, force=force)
-    with atomic_output(path) as file:
+    with atomic_output(path, exclusive=not force) as file:
         yield file

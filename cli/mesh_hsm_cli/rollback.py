@@ -1,8 +1,9 @@
 """Steps that are undone when a later one fails: open this before writing a command with several.
 
     with Rollback(say) as undo:
-        undo.new_file(path)
-        write_atomic(path, data)
+        undo.write_new(path, data)
+        undo.new_file(other)
+        write_atomic(other, data)
 
 A step is announced before it is taken, since a signal may arrive between the two. Undoing runs for
 every exception, newest step first.
@@ -17,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from mesh_hsm.errors import ConflictError, MeshHsmError
+from mesh_hsm.files import write_atomic
 from mesh_hsm.provider import DeviceKey, Token
 
 
@@ -34,6 +36,15 @@ class Rollback:
     def new_file(self, path: Path) -> None:
         """Announce a file that is not there yet."""
         self.on_failure(f"remove {path}", partial(path.unlink, missing_ok=True))
+
+    def write_new(self, path: Path, data: bytes) -> None:
+        """Write a file, unless there is one: ``ConflictError``. That one is left alone."""
+        self.new_file(path)
+        try:
+            write_atomic(path, data, exclusive=True)
+        except ConflictError:
+            self._steps.pop()
+            raise
 
     def new_key(self, token: Token, label: str) -> None:
         """Announce a key that is not there yet. Raises ``ConflictError`` if it is."""

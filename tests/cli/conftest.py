@@ -119,7 +119,7 @@ def on_terminal(
         seen += octets
     os.close(screen)
     _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status), seen.decode()
+    return os.waitstatus_to_exitcode(status), seen.decode(errors="replace")
 
 
 def _read(screen: int) -> bytes:

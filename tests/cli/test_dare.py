@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mesh_hsm.errors import ConflictError
+from mesh_hsm_cli.paths import output_stream
 from tests.cli.conftest import PASSPHRASE, PROGRAM, STORE, Home, World, connect, on_terminal
 
 SECRET = {"passphrase": PASSPHRASE}
@@ -59,6 +61,22 @@ def test_through_pipes(world: World) -> None:
         check=True,
     ).stdout
     assert TEXT[:20] not in sealed
+    opened = world.laptop.ok("dare", "decode", "-", secrets=SECRET, stdin=sealed)
+    assert opened.out.encode() == TEXT
+
+
+def test_standard_input_is_read_from_where_it_stands(world: World) -> None:
+    (world.admin.folder / "letter").write_bytes(b"a line\n" + TEXT)
+    with (world.admin.folder / "letter").open("rb") as file:
+        os.lseek(file.fileno(), 7, os.SEEK_SET)
+        sealed = subprocess.run(
+            [*PROGRAM, "dare", "encode", "-", "-r", "laptop"],
+            stdin=file,
+            cwd=world.admin.folder,
+            env=world.admin.environment(),
+            capture_output=True,
+            check=True,
+        ).stdout
     opened = world.laptop.ok("dare", "decode", "-", secrets=SECRET, stdin=sealed)
     assert opened.out.encode() == TEXT
 
@@ -184,6 +202,16 @@ def test_an_existing_file_is_replaced_by_force_alone(letter: World) -> None:
     assert precious.read_bytes() == TEXT
 
 
+def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with (
+        pytest.raises(ConflictError),
+        output_stream(str(target), force=False, binary=True) as sink,
+    ):
+        sink.write(target.write_bytes(b"theirs") * b"ours")
+    assert target.read_bytes() == b"theirs"
+
+
 def test_an_existing_file_survives_a_failure_even_with_force(letter: World) -> None:
     precious = letter.laptop.folder / "precious"
     precious.write_text("mine")
@@ -226,6 +254,7 @@ def test_what_standard_output_gets_when_nobody_signed(letter: World) -> None:
         ("\x1b]0;pwned\x07", 6),
         ("\x9b2J", 6),  # CSI as one character
         ("\x00", 6),
+        pytest.param("x" * 32767 + "\x9b2J", 6, id="cut in two by the pieces that are written"),
     ],
 )
 def test_other_people_s_text_does_not_steer_the_terminal(

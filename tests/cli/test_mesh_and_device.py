@@ -16,13 +16,15 @@ import mesh_hsm_cli.administrator
 import mesh_hsm_cli.new_device
 import mesh_hsm_cli.new_mesh
 import mesh_hsm_cli.own_device
+import mesh_hsm_cli.rollback
 from mesh_hsm.curves import P384
-from mesh_hsm.errors import DeviceError, StorageError
+from mesh_hsm.errors import ConflictError, DeviceError, StorageError
 from mesh_hsm.mesh import create_profile_master
 from mesh_hsm.uri import Uri
 from mesh_hsm_cli import main
 from mesh_hsm_cli.administrator import own_mesh
 from mesh_hsm_cli.records import _Record
+from mesh_hsm_cli.rollback import Rollback
 from mesh_hsm_cli.session import Session
 from mesh_hsm_software.token import SoftwareToken
 from tests.cli.conftest import PASSPHRASE, STORE, Home, MakeHome, World
@@ -402,7 +404,7 @@ class Fault:
 STEPS: dict[str, list[tuple[Any, str, int]]] = {
     "mesh create": [
         (mesh_hsm_cli.new_mesh, "seal_backup", 1),
-        (mesh_hsm_cli.new_mesh, "write_atomic", 1),
+        (mesh_hsm_cli.rollback, "write_atomic", 1),
         (mesh_hsm_cli.new_mesh, "drill", 1),
         (SoftwareToken, "import_scalar", 1),
         (SoftwareToken, "import_scalar", 2),
@@ -413,19 +415,19 @@ STEPS: dict[str, list[tuple[Any, str, int]]] = {
         *((SoftwareToken, "generate", at) for at in (1, 2, 3, 4)),
         (SoftwareToken, "seal", 1),
         (mesh_hsm_cli.new_device, "create_request", 1),
-        (mesh_hsm_cli.new_device, "write_atomic", 1),
+        (mesh_hsm_cli.rollback, "write_atomic", 1),
         (_Record, "save", 1),
     ],
     "device connect": [
         (mesh_hsm_cli.administrator, "connect", 1),
-        (mesh_hsm_cli.administrator, "write_atomic", 1),
+        (mesh_hsm_cli.rollback, "write_atomic", 1),
         (_Record, "save", 1),
     ],
     "device activate": [
         (SoftwareToken, "unseal", 1),
         (mesh_hsm_cli.own_device, "activate", 1),
         (SoftwareToken, "seal", 1),
-        (mesh_hsm_cli.own_device, "write_atomic", 1),
+        (mesh_hsm_cli.rollback, "write_atomic", 1),
         (_Record, "save", 1),
     ],
     "device accept": [(mesh_hsm_cli.administrator, "accept", 1), (_Record, "save", 1)],
@@ -445,6 +447,15 @@ CASES = {
     if fault in ("full disk", "terminated") or step is steps[0]
     if (command, step[1], fault) != ("device accept", "save", "terminated")  # it is done then
 }
+
+
+def test_a_file_that_came_meanwhile_is_neither_replaced_nor_removed(tmp_path: Path) -> None:
+    path, said = tmp_path / "backup.json", list[str]()
+    path.write_bytes(b"theirs")
+    with pytest.raises(ConflictError), Rollback(said.append) as undo:
+        undo.write_new(path, b"ours")
+    assert path.read_bytes() == b"theirs"
+    assert said == []
 
 
 @pytest.fixture(scope="module")

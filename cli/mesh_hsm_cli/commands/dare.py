@@ -204,12 +204,12 @@ def _device_keys(session: Session) -> list[Decryptor]:
 
 
 def _size(source: BinaryIO) -> int | None:
-    """The octets of a regular file; None for a pipe."""
+    """The octets that are left in a regular file; None for a pipe."""
     import os
     import stat
 
     status = os.fstat(source.fileno())
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
+    return max(0, status.st_size - source.tell()) if stat.S_ISREG(status.st_mode) else None
 
 
 def _by_udf(public: Point) -> str:
