@@ -599,7 +599,9 @@ def named(kid: str, *, ours_at: int, others: int) -> Envelope:
     return envelope
 
 
-@pytest.mark.parametrize("kid", ["", "MAAA-BBBB", udf_of(READER.public)])
+@pytest.mark.parametrize(
+    "kid", ["", "MAAA-BBBB", udf_of(READER.public)], ids=["none", "another", "ours"]
+)
 def test_a_sender_does_not_decide_how_often_a_device_is_asked(kid: str) -> None:
     reader = Scalar(READER.scalar)
     near = named(kid, ours_at=MAX_TRIES - 1, others=MAX_ENTRIES - 1)
