@@ -172,16 +172,3 @@ def filed_devices(state: State) -> list[FiledDevice]:
     """Every device filed here, by label."""
     found = (FiledDevice.load(path) for path in (state.home / "mesh" / "devices").glob("*.json"))
     return sorted((one for one in found if one), key=lambda one: (one.label, one.udf))
-
-
-def used_keys(state: State) -> dict[str, str]:
-    """Keys that something here depends on, by URI, and what that is."""
-    used: dict[str, str] = {}
-    if mesh := load_mesh(state):
-        used |= {
-            mesh.master: f"the master key of {mesh.name}",
-            mesh.administrator: f"the administrator key of {mesh.name}",
-        }
-    if device := load_device(state):
-        used |= {uri: f"the {use} key of {device.name}" for use, uri in device.keys.items()}
-    return used

@@ -28,7 +28,7 @@ from mesh_hsm_cli.administrator import own_mesh, profile_device, verify_filed
 from mesh_hsm_cli.find import find_key, udf_begins
 from mesh_hsm_cli.own_device import OwnDevice, own_device, own_request
 from mesh_hsm_cli.paths import read_object
-from mesh_hsm_cli.records import filed_devices, load_device, load_mesh, used_keys
+from mesh_hsm_cli.records import filed_devices, load_device, load_mesh
 from mesh_hsm_cli.session import Session
 
 
@@ -143,14 +143,14 @@ def signers(session: Session, names: tuple[str, ...], now: datetime) -> Iterator
     with ExitStack() as opened:
         found: list[Signer] = []
         device = activated_device(session, now) if names else None
-        base = _base_keys(session) if names else frozenset()
+        base = _device_keys(session) if names else {}
         for name in names:
             if device and (name == "device" or _is(device, name)):
                 device.require_valid(now)
                 found.append(opened.enter_context(device.open(session)).signature)
                 continue
             _, key = opened.enter_context(find_key(session, name))
-            purpose = used_keys(session.state).get(str(key.uri), "")
+            purpose = base.get(key.public)
             if key.use is not Use.SIGN or key.public in base:
                 raise UnsupportedError(
                     f"{key.label} does not sign files{': it is ' + purpose if purpose else ''}",
@@ -160,12 +160,29 @@ def signers(session: Session, names: tuple[str, ...], now: datetime) -> Iterator
         yield found
 
 
-def _base_keys(session: Session) -> frozenset[Point]:
-    """This machine's own keys, activated or not; by their points, since URIs have synonyms."""
+def needed_keys(session: Session) -> dict[Point, str]:
+    """Keys that something here depends on, and what each is; by points, as URIs have synonyms."""
+    needed = _device_keys(session)
+    if load_mesh(session.state) is not None:
+        record, master = own_mesh(session)
+        for key in master.value.administrator_signature:
+            needed[key] = f"the administrator key of {record.name}"
+        needed[master.value.profile_signature] = f"the master key of {record.name}"
+    return needed
+
+
+def _device_keys(session: Session) -> dict[Point, str]:
+    """This machine's own keys, activated or not, and what each is."""
     if load_device(session.state) is None:
-        return frozenset()
-    device = own_request(session)[1].value.device.value
-    return frozenset({device.profile_signature, *map(device.base, Use)})
+        return {}
+    record, request = own_request(session)
+    device = request.value.device.value
+    return {
+        device.encryption: f"the encryption key of {record.name}",
+        device.signature: f"the signature key of {record.name}",
+        device.authentication: f"the authentication key of {record.name}",
+        device.profile_signature: f"the profile key of {record.name}",
+    }
 
 
 def _is(device: OwnDevice, name: str) -> bool:

@@ -107,7 +107,7 @@ def test_deleting(home: Home) -> None:
     assert home.run("key", "show", "a").code == 4
 
 
-@pytest.mark.parametrize("key", ["laptop-encrypt", "laptop-profile"])
+@pytest.mark.parametrize("key", ["laptop-encrypt", "laptop-profile", "soft:key=laptop-sign"])
 def test_a_key_that_the_device_needs_is_not_deleted_by_the_way(world: World, key: str) -> None:
     done = world.laptop.run("key", "delete", key, "--yes", "--json", secrets=SECRET)
     assert (done.code, done.error["type"]) == (11, "ConflictError")
@@ -117,9 +117,19 @@ def test_a_key_that_the_device_needs_is_not_deleted_by_the_way(world: World, key
     assert world.laptop.run("key", "show", key).code == 4
 
 
+def test_a_key_that_the_device_needs_is_known_whatever_it_is_called(world: World) -> None:
+    record = world.laptop.state / "device" / "record.json"
+    noted = record.read_text()
+    record.write_text(noted.replace("soft:store=default;key=", "soft:key="))
+    assert record.read_text() != noted
+    for key in ("laptop-encrypt", "laptop-sign", "laptop-authenticate", "laptop-profile"):
+        done = world.laptop.run("key", "delete", key, "--yes", secrets=SECRET)
+        assert done.code == 11, key
+
+
 def test_a_key_that_the_mesh_needs_is_not_deleted_by_the_way(world: World) -> None:
-    uri = "soft:store=mesh;key=mesh-master"
-    assert world.admin.run("key", "delete", uri, "--yes").code == 11
+    for uri in ("soft:store=mesh;key=mesh-master", "soft:key=mesh-master;store=mesh"):
+        assert world.admin.run("key", "delete", uri, "--yes").code == 11
 
 
 def test_a_changed_passphrase_is_the_one_that_opens(home: Home) -> None:

@@ -13,7 +13,6 @@ from mesh_hsm_cli.custody_view import statement_lines
 from mesh_hsm_cli.find import all_keys, find_key
 from mesh_hsm_cli.lazy import noun, verb
 from mesh_hsm_cli.output import fields, table
-from mesh_hsm_cli.records import used_keys
 from mesh_hsm_cli.secret_options import secret_options
 from mesh_hsm_cli.session import Session
 
@@ -100,10 +99,12 @@ def generate(
 @click.pass_obj
 def delete(session: Session, key: str, yes: bool, force: bool) -> None:
     """Delete a key as far as its device can. Copies of key files cannot be recalled."""
+    from mesh_hsm_cli.trust import needed_keys
+
     with session.state.writing(), find_key(session, key) as (token, found):
         shown = describe(found)
-        purpose = used_keys(session.state).get(str(found.uri))
-        if purpose and not force:
+        purpose = None if force else needed_keys(session).get(found.public)
+        if purpose:
             raise ConflictError(
                 f"{found.label} is {purpose}: without it that is lost",
                 hint="--force deletes it all the same",
