@@ -112,7 +112,9 @@ def as_owner(
     """Run a command that the owner authorises, asking for the password only where there is one.
 
     The password is proved by HMAC, never sent, and forgotten at once. ``command`` gets the session
-    to use: the one given, or an HMAC session where that is ``ESYS_TR.PASSWORD``.
+    to use: the one given, or where that is ``ESYS_TR.PASSWORD``, since no key of this TPM is known,
+    one salted to a key made for it. Who listens cannot try passwords on what he heard; an
+    interposer that gives a key of its own still can.
     """
     try:
         return command(session)
@@ -122,21 +124,24 @@ def as_owner(
     password = secrets.secret(SecretRequest(SecretKind.OWNER_AUTH, "the TPM's owner hierarchy"))
     with ExitStack() as stack:
         if session == ESYS_TR.PASSWORD:
-            session = stack.enter_context(
-                sessions.flushed(esapi, sessions.start(esapi, ESYS_TR.NONE))
-            )
+            with sessions.flushed(esapi, _primary(esapi, session, ESYS_TR.RH_NULL)) as passing:
+                session = sessions.start(esapi, passing)
+            stack.enter_context(sessions.flushed(esapi, session))
         esapi.tr_set_auth(ESYS_TR.OWNER, password)
         stack.callback(esapi.tr_set_auth, ESYS_TR.OWNER, None)
         return command(session)
 
 
-def _primary(esapi: ESAPI, session: ESYS_TR) -> ESYS_TR:
-    """TPM2_CreatePrimary by the standard template: the same key each time, until a clear."""
+def _primary(esapi: ESAPI, session: ESYS_TR, hierarchy: ESYS_TR = ESYS_TR.OWNER) -> ESYS_TR:
+    """TPM2_CreatePrimary by the standard template: the same key each time, until a clear.
+
+    Of the null hierarchy, which has no password, the same until a restart.
+    """
     area, _ = TPMT_PUBLIC.unmarshal(templates.STORAGE_ROOT.marshal())
     if session != ESYS_TR.PASSWORD:
         sessions.protect(esapi, session, sessions.BOTH_WAYS)
     root, _, _, _, _ = esapi.create_primary(
-        TPM2B_SENSITIVE_CREATE(), TPM2B_PUBLIC(publicArea=area), ESYS_TR.OWNER, session1=session
+        TPM2B_SENSITIVE_CREATE(), TPM2B_PUBLIC(publicArea=area), hierarchy, session1=session
     )
     return root
 

@@ -28,6 +28,8 @@ from mesh_hsm_tpm2.storage_root import PERSISTENT_SRK, Pin
 from .conftest import Open
 
 OWNER = b"owner password"
+START_AUTH_SESSION = Command.START_AUTH_SESSION.to_bytes(4, "big")
+TPM_RH_NULL = 0x40000007
 SPEC = KeySpec("P-256", Use.ENCRYPT, "key")
 
 
@@ -211,9 +213,12 @@ def test_an_owner_password_is_not_shown_to_another_tpm(swtpm: Swtpm, open_token:
 
 
 def test_an_endorsement_password_leaves_the_ek_unknown(
-    swtpm: Swtpm, open_token: Open, records: Path
+    swtpm: Swtpm, tap: Tap, open_token: Open, records: Path
 ) -> None:
-    """Said in the statement; sessions are salted to the pinned storage root all the same."""
+    """Said in the statement; sessions are salted to the pinned storage root all the same.
+
+    Nobody who listens can try owner passwords on what he heard: that session is salted, too.
+    """
     with ESAPI(swtpm.tcti) as esapi:
         esapi.hierarchy_change_auth(ESYS_TR.RH_ENDORSEMENT, b"privacy")
     swtpm.set_owner_password(OWNER)
@@ -222,3 +227,7 @@ def test_an_endorsement_password_leaves_the_ek_unknown(
     assert key.agree(P256.base) == key.public
     assert pin(records).proof == "absent"
     assert any("could not be used" in note for note in key.custody().notes)
+    started = [sent for sent in tap.requests if sent[6:10] == START_AUTH_SESSION]
+    salted_to = [int.from_bytes(sent[10:14], "big") for sent in started]
+    assert len(salted_to) >= 2
+    assert TPM_RH_NULL not in salted_to
