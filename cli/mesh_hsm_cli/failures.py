@@ -19,7 +19,7 @@ EXIT_USAGE = 2
 EXIT_UNEXPECTED = 70
 REPORT_TO = "https://github.com/mesh-hsm/mesh-hsm/issues"
 
-_FULL_OR_FORBIDDEN = {
+_NOT_OUR_FAULT = {
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,
@@ -27,6 +27,8 @@ _FULL_OR_FORBIDDEN = {
     errno.EACCES,
     errno.EPERM,
     errno.EIO,
+    errno.EISDIR,
+    errno.ESTALE,
 }
 
 
@@ -34,7 +36,7 @@ def explain(error: Exception, *, as_json: bool) -> int:
     """Print the error on stderr and return the exit code."""
     if isinstance(error, click.UsageError):
         return _explain_usage(error, as_json=as_json)
-    if isinstance(error, OSError) and error.errno in _FULL_OR_FORBIDDEN:
+    if isinstance(error, OSError) and error.errno in _NOT_OUR_FAULT:
         where = f": {os.fsdecode(error.filename)}" if error.filename else ""
         error = StorageError(f"{os.strerror(error.errno)}{where}")
     if isinstance(error, MeshHsmError):

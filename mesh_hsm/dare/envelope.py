@@ -133,9 +133,9 @@ def decode(
 ) -> Report:
     """Verify and decrypt; nothing reaches ``sink`` before everything has been checked.
 
-    A seekable source is read twice. Another is first spooled, as ciphertext, to a file without a
-    name. Every signer that the envelope requires must be ``trusted``. ``allow_unauthenticated``
-    also opens published-form envelopes whose payload nothing vouches for;
+    A seekable source is read twice, from where it stands. Another is first spooled, as ciphertext,
+    to a file without a name. Every signer that the envelope requires must be ``trusted``.
+    ``allow_unauthenticated`` also opens published-form envelopes whose payload nothing vouches for;
     ``allow_unknown_signers`` opens hsm-1 ones whose author nobody here can check, and warns.
 
     Raises ``FormatError``, ``DecryptionError`` (no key fits, or altered), ``VerificationError``,

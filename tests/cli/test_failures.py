@@ -37,6 +37,8 @@ from tests.cli.conftest import PASSPHRASE, Home, on_terminal
         (LockedOutError("locked", recovery_seconds=600), 5, "LockedOutError"),
         (OSError(errno.ENOSPC, "full"), 12, "StorageError"),
         (OSError(errno.EACCES, "no", "some/file"), 12, "StorageError"),
+        (OSError(errno.EISDIR, "a folder as standard input"), 12, "StorageError"),
+        (OSError(errno.ESTALE, "a file server that restarted"), 12, "StorageError"),
         (OSError(errno.ECONNREFUSED, "refused"), 70, "ConnectionRefusedError"),
         (ValueError("the PIN is 1234"), 70, "ValueError"),
         (click.UsageError("what?"), 2, "UsageError"),
