@@ -172,15 +172,16 @@ def _put(temporary: str, path: Path) -> None:
 
 def _sync_folder(path: Path) -> None:
     try:
-        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:
-        return  # a folder that we may write and not read: the file is whole, its name unsynced
-    try:
-        os.fsync(descriptor)
+        try:
+            descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        except PermissionError:
+            return  # a folder that we may write and not read: the file is whole, its name unsynced
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise StorageError(
             f"{path} is written, but may not survive a power loss: {error.strerror}",
             hint="check the disk, then run it again",
         ) from error
-    finally:
-        os.close(descriptor)
