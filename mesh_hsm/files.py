@@ -31,6 +31,7 @@ _HINTS = {
     errno.EPERM: "check the permissions of the folder",
     errno.EROFS: "the file system is mounted read-only",
 }
+_WRITE_BACK = 32 << 20  # octets; a GiB was on the disk after 0.46 s instead of 0.71 s
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP}  # what file systems without hard links say
 
 
@@ -137,10 +138,19 @@ class _Output(FileIO):
     def __init__(self, descriptor: int, path: Path) -> None:
         super().__init__(descriptor, "wb")
         self._path = path
+        self._written = self._asked = 0
 
     def write(self, octets: ReadableBuffer, /) -> int:
         with storage_errors("write", self._path):
-            return super().write(octets)
+            count = super().write(octets)
+        self._written += count
+        if self._written - self._asked >= _WRITE_BACK:
+            # Linux then begins to write to the disk, so that the fsync at the end waits less.
+            os.posix_fadvise(
+                self.fileno(), self._asked, self._written - self._asked, os.POSIX_FADV_DONTNEED
+            )
+            self._asked = self._written
+        return count
 
 
 def _refuse_irregular(path: Path) -> None:
