@@ -18,7 +18,7 @@ from figures import Figure
 from pytest_benchmark.fixture import BenchmarkFixture
 
 GIB = 1 << 30
-ROUNDS = 6  # each is first in half of them
+ROUNDS = 8  # each is first in half of them
 WORKER = Path(__file__).with_name("envelope_worker.py")
 
 
