@@ -149,4 +149,7 @@ def _refuse_pin(pin: PinPolicy) -> None:
 
 def _refuse_label(label: str, entries: dict[str, Entry]) -> None:
     if label in entries:
-        raise ConflictError(f"this store already has a key {label}")
+        raise ConflictError(
+            f"this store already has a key {label}",
+            hint="choose another label, or delete that key first",
+        )

@@ -77,7 +77,7 @@ def ask_pin(lockout: Lockout, secrets: SecretSource, subject: str) -> AuthValue:
     if remaining == 1 and not secrets.consents_to_last_try(request):
         raise LastTryError(
             f"one try is left before the TPM locks out; the PIN of {subject} was not tried",
-            hint=f"agree to use it, or wait {lockout.recovery} seconds for another",
+            hint=f"agree to it (--use-last-try), or wait {lockout.recovery} seconds for another",
         )
     return AuthValue.of_pin(secrets.secret(request))
 

@@ -124,7 +124,10 @@ class Records:
     def check_free(self, label: str) -> None:
         """Refuse a label in use."""
         if self._path(label, _SUFFIX).exists():
-            raise ConflictError(f"this TPM already has a key {label}")
+            raise ConflictError(
+                f"this TPM already has a key {label}",
+                hint="choose another label, or delete that key first",
+            )
 
     def save(self, record: Record) -> None:
         """Write a record, whole or not at all. This is when a key begins to exist."""
