@@ -145,12 +145,16 @@ class _Output(FileIO):
             count = super().write(octets)
         self._written += count
         if self._written - self._asked >= _WRITE_BACK:
-            # Linux then begins to write to the disk, so that the fsync at the end waits less.
-            os.posix_fadvise(
-                self.fileno(), self._asked, self._written - self._asked, os.POSIX_FADV_DONTNEED
-            )
+            _begin_write_back(self.fileno(), self._asked, self._written - self._asked)
             self._asked = self._written
         return count
+
+
+def _begin_write_back(descriptor: int, offset: int, length: int) -> None:
+    """Have Linux begin to write to the disk, so that the fsync at the end waits less."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):  # advice only: a file system need not take it
+            os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
 
 
 def _refuse_irregular(path: Path) -> None:

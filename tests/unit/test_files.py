@@ -409,3 +409,26 @@ class TestEnsurePrivateDir:
     def test_a_parent_that_is_a_file(self, target: Path) -> None:
         with pytest.raises(StorageError, match="cannot open"):
             ensure_private_dir(target / "below")
+
+
+@pytest.mark.parametrize("advice", ["taken", "refused", "unknown"])
+def test_a_large_file_is_whole_whatever_becomes_of_the_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, advice: str
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def advise(descriptor: int, offset: int, length: int, kind: int) -> None:
+        asked.append((offset, length))
+        if advice == "refused":  # what no file system here does
+            raise OSError(errno.EINVAL, "no advice wanted")
+
+    if advice == "unknown":
+        monkeypatch.delattr(os, "posix_fadvise")
+    else:
+        monkeypatch.setattr(os, "posix_fadvise", advise)
+    block = os.urandom(1 << 20)
+    with atomic_output(tmp_path / "large") as file:
+        for _ in range(70):
+            file.write(block)
+    assert (tmp_path / "large").read_bytes() == block * 70
+    assert [offset for offset, _ in asked] == ([] if advice == "unknown" else [0, 32 << 20])
