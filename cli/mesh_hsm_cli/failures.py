@@ -17,7 +17,6 @@ from mesh_hsm_cli.output import report, report_error
 
 EXIT_USAGE = 2
 EXIT_UNEXPECTED = 70
-REPORT_TO = "https://github.com/mesh-hsm/mesh-hsm/issues"
 
 _NOT_OUR_FAULT = {
     errno.ENOSPC,
@@ -47,8 +46,8 @@ def explain(error: Exception, *, as_json: bool) -> int:
         f"unexpected {type(error).__name__} in {_place(error)}",
         EXIT_UNEXPECTED,
         as_json=as_json,
-        hint=f"this is a fault of mesh-hsm: run it again with MESH_HSM_DEBUG=1 and report "
-        f"what it prints to {REPORT_TO}",
+        hint="this is a fault of mesh-hsm: run it again with MESH_HSM_DEBUG=1 and report what it "
+        "prints to the maintainers",
     )
     return EXIT_UNEXPECTED
 
