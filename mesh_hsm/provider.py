@@ -52,10 +52,18 @@ class Capability:
     primitive: Primitive
     custody: CustodyClass
 
+    @property
+    def needs_consent(self) -> bool:
+        """True if such a key is made only with ``KeySpec.allow_exportable``."""
+        return self.custody in (CustodyClass.EXPORTABLE, CustodyClass.UNKNOWN)
+
 
 @dataclass(frozen=True, slots=True)
 class TokenInfo:
-    """What is known of a token without logging in."""
+    """What is known of a token without logging in.
+
+    One that is not ``initialised`` holds nothing and opens only after ``Initialises.initialise``.
+    """
 
     uri: Uri
     label: str
@@ -64,6 +72,7 @@ class TokenInfo:
     serial: str | None
     firmware: str | None
     hardware: Hardware
+    initialised: bool = True
 
 
 class Severity(StrEnum):
@@ -94,7 +103,9 @@ class KeySpec:
 
     ``label`` is unique on its token: 1 to 64 printable characters, else ``FormatError``. ``pcrs``
     binds the key to PCR values as they are now; ``persistent`` asks for a place in the device
-    itself instead of a blob on disk.
+    itself instead of a blob on disk. ``allow_exportable`` consents to a key that can leave the
+    device, or of which the device does not say that it cannot: without it such a key is refused,
+    ``UnsupportedError``, and nothing is left behind.
     """
 
     algorithm: str
@@ -103,6 +114,7 @@ class KeySpec:
     pin: PinPolicy = PinPolicy.NONE
     pcrs: tuple[int, ...] = ()
     persistent: bool = False
+    allow_exportable: bool = False
 
     def __post_init__(self) -> None:
         # Labels reach terminals, file names and URIs; a control character in one is an attack.
@@ -231,7 +243,10 @@ class Provider(Protocol):
         ...
 
     def open(self, uri: Uri, secrets: SecretSource) -> Token:
-        """Open the token that a token's or key's URI names. Raises ``NotFoundError``."""
+        """Open the token that a token's or key's URI names.
+
+        Raises ``NotFoundError``, and ``UnsupportedError`` for a token that is not initialised.
+        """
         ...
 
 
@@ -262,10 +277,18 @@ class Seals(Protocol):
 
 @runtime_checkable
 class ChangesPin(Protocol):
-    """Changes a key's PIN, or the token's where all its keys share one."""
+    """Changes a key's PIN, or the token's where all its keys share one.
+
+    ``pin_is_shared`` says which: one change then serves every key of the token.
+    """
+
+    pin_is_shared: bool
 
     def change_pin(self, uri: Uri) -> None:
-        """Ask for the old and the new one by the token's secret source."""
+        """Ask for the old and the new one by the token's secret source.
+
+        ``uri`` is a key's; where the PIN is shared, the token's own will do.
+        """
         ...
 
 
@@ -280,10 +303,28 @@ class Attests(Protocol):
 
 @runtime_checkable
 class Initialises(Protocol):
-    """Makes an empty token, erasing what it held."""
+    """A provider whose tokens are made ready, and set right, by a security officer."""
 
-    def initialise(self, label: str) -> None:
-        """Ask for the new PINs by the token's secret source."""
+    def initialise(
+        self, uri: Uri, label: str, secrets: SecretSource, *, erase: bool = False
+    ) -> TokenInfo:
+        """Name a token and give it its PINs; with ``erase`` even one that has them.
+
+        Everything that it held is gone then. Asks for ``NEW_SO_PIN``, or for ``SO_PIN`` where the
+        token has a security officer already, and for ``NEW_PIN``, before anything is changed.
+        Raises ``ConflictError`` for an initialised token without ``erase``, ``FormatError`` for a
+        label or PIN that the token does not take, ``NotFoundError``, ``UnsupportedError``,
+        ``AccessError``, ``DeviceError``.
+        """
+        ...
+
+    def reset_pin(self, uri: Uri, secrets: SecretSource) -> None:
+        """Set a forgotten or blocked user PIN anew; the keys stay.
+
+        Asks for ``SO_PIN`` and ``NEW_PIN``. Raises ``UnsupportedError`` for a token that is not
+        initialised, ``FormatError`` for a PIN that it does not take, ``NotFoundError``,
+        ``AccessError``, ``DeviceError``.
+        """
         ...
 
 

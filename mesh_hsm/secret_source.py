@@ -23,6 +23,8 @@ class SecretKind(StrEnum):
     BACKUP_PASSPHRASE = "backup passphrase"  # noqa: S105  the word, not a secret
     NEW_BACKUP_PASSPHRASE = "new backup passphrase"  # noqa: S105  the word, not a secret
     OWNER_AUTH = "TPM owner password"
+    SO_PIN = "security officer's PIN"
+    NEW_SO_PIN = "new security officer's PIN"
 
 
 @dataclass(frozen=True, slots=True)

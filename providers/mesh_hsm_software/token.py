@@ -27,6 +27,8 @@ class SoftwareToken(Token):
     Nothing is asked until a private key is needed; the store's file is made with its first key.
     """
 
+    pin_is_shared = True
+
     def __init__(self, info: TokenInfo, store: Store) -> None:
         self.info = info
         self._open_store: Store | None = store

@@ -23,6 +23,8 @@ from mesh_hsm_tpm2.wrapping import WrappedShare
 class Tpm2Token(Token):
     """One TPM and our keys in it. Also ``Imports``, ``Seals``, ``ChangesPin`` and ``Rooted``."""
 
+    pin_is_shared = False
+
     def __init__(self, info: TokenInfo, tpm: Tpm) -> None:
         self.info = info
         self._tpm = tpm

@@ -7,7 +7,7 @@ import pytest
 from mesh_hsm.curves import CURVES, P256, P384, X25519, Point, SecretScalar, XOnly, curve
 from mesh_hsm.custody import CustodyClass, CustodyStatement, Hardware
 from mesh_hsm.errors import DeviceError, FormatError, InvalidPointError, UnsupportedError
-from mesh_hsm.provider import DeviceKey, KeySpec, Primitive, Use
+from mesh_hsm.provider import Capability, DeviceKey, KeySpec, Primitive, Use
 from mesh_hsm.uri import Uri
 
 
@@ -112,3 +112,10 @@ def test_uses_know_their_primitives() -> None:
 def test_labels_obey_no_terminal(label: str) -> None:
     with pytest.raises(FormatError):
         KeySpec("P-256", Use.SIGN, label)
+
+
+@pytest.mark.parametrize("custody", CustodyClass)
+def test_what_may_leave_a_device_needs_consent(custody: CustodyClass) -> None:
+    may_leave = custody in (CustodyClass.EXPORTABLE, CustodyClass.UNKNOWN)
+    assert Capability("P-256", Primitive.SIGN, custody).needs_consent is may_leave
+    assert not KeySpec("P-256", Use.SIGN, "a").allow_exportable
