@@ -74,6 +74,10 @@ class Bench(ABC):
         """Power the device off and on. False where there is nothing to restart."""
         return False
 
+    def absent(self, uri: Uri) -> Uri:
+        """The name that a key beside this one would have. Override where it is no ``key=``."""
+        return uri.with_attribute("key", "absent")
+
     def end_lockout(self) -> None:
         """Let the device accept PINs again. Needed where ``counted_pin`` is given."""
         raise NotImplementedError
@@ -148,7 +152,9 @@ def make(
     offered = algorithms(token, use)
     if not offered or algorithm not in (None, *offered):
         pytest.skip(f"{token.info.label} makes no {algorithm or ''} key to {use}")
-    return token.generate(KeySpec(algorithm or offered[0], use, label, pin=pin))
+    algorithm = algorithm or offered[0]
+    consent = token.capability(algorithm, use).needs_consent
+    return token.generate(KeySpec(algorithm, use, label, pin=pin, allow_exportable=consent))
 
 
 def seen(token: Token) -> dict[str, bytes]:

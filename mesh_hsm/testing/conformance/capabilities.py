@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mesh_hsm.curves import Point
@@ -17,21 +19,25 @@ class Capabilities(Kit):
     @pytest.mark.parametrize("use", Use)
     @pytest.mark.parametrize("algorithm", every_algorithm())
     def test_claims_are_true(self, bench: Bench, token: Token, algorithm: str, use: Use) -> None:
-        """Each claimed algorithm and use gives a working key; each other one is refused."""
+        """Each claimed algorithm and use gives a working key; each other one is refused.
+
+        So is a key that could leave the device, unless it was asked for by name.
+        """
         claimed = [
             capability
             for capability in token.capabilities()
             if capability.algorithm == algorithm and capability.primitive in use.primitives
         ]
         spec = KeySpec(algorithm, use, "claim")
-        if not claimed:
+        if not claimed or claimed[0].needs_consent:
             before = list(bench.leftovers())
             with pytest.raises(UnsupportedError):
                 token.generate(spec)
             assert seen(token) == {}
             assert list(bench.leftovers()) == before
+        if not claimed:
             return
-        key = token.generate(spec)
+        key = token.generate(replace(spec, allow_exportable=claimed[0].needs_consent))
         assert (key.public.curve.name, key.use, key.label) == (algorithm, use, "claim")
         key.public.check_foreign()
         statement = key.custody()
@@ -81,7 +87,9 @@ class Capabilities(Kit):
         """An option is never silently dropped: the statement shows it, or nothing is made."""
         algorithm = next(iter(sorted({c.algorithm for c in token.capabilities()})))
         use = next(use for use in Use if token_offers(token, algorithm, use))
-        spec = KeySpec(algorithm, use, "unusual", **unusual)  # type: ignore[arg-type]  # one field
+        consent = token.capability(algorithm, use).needs_consent
+        plain = KeySpec(algorithm, use, "unusual", allow_exportable=consent)
+        spec = replace(plain, **unusual)  # type: ignore[arg-type]  # one field
         try:
             key = token.generate(spec)
         except UnsupportedError:

@@ -132,9 +132,9 @@ class Lifecycle(Kit):
         """``NotFoundError``, and nothing is changed."""
         key = make(token, Use.ENCRYPT, "present")
         uri = {
-            "no such key": key.uri.with_attribute("key", "absent"),
+            "no such key": bench.absent(key.uri),
             "no key named": bench.uri,
-            "another scheme": Uri("pkcs11", key.uri.attributes),
+            "another scheme": Uri(f"{key.uri.scheme}-no-more", key.uri.attributes),
         }[name]
         for call in (token.key, token.delete):
             with pytest.raises(NotFoundError):

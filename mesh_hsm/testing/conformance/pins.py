@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from mesh_hsm.custody import PinPolicy
 from mesh_hsm.errors import (
     LastTryError,
     LockedOutError,
@@ -29,6 +30,11 @@ from mesh_hsm.testing.conformance.bench import (
     make,
     seen,
 )
+
+_NEW = {
+    SecretKind.PIN: SecretKind.NEW_PIN,
+    SecretKind.PASSPHRASE: SecretKind.NEW_PASSPHRASE,
+}
 
 
 class Pins(Kit):
@@ -133,28 +139,34 @@ class Pins(Kit):
             assert key.custody().pin is pin.policy
 
     def test_a_changed_secret_replaces_the_old(self, bench: Bench, token: Token) -> None:
-        """The new one opens, the old one does not; a wrong old one changes nothing."""
+        """The new one opens, the old one does not; a wrong old one changes nothing.
+
+        It opens every key of the token where the PIN is shared, and this key alone where not.
+        """
         if not isinstance(token, ChangesPin):
             pytest.skip("this device changes no PIN")
         pin = bench.counted_pin
-        kind, new_kind = SecretKind.PASSPHRASE, SecretKind.NEW_PASSPHRASE
-        if pin:
-            kind, new_kind = SecretKind.PIN, SecretKind.NEW_PIN
-        uri = (make(token, Use.ENCRYPT, pin=pin.policy) if pin else make(token, Use.ENCRYPT)).uri
+        kind = SecretKind.PIN if pin or bench.asks is None else bench.asks
+        policy = pin.policy if pin else PinPolicy.NONE
+        uri, beside = (make(token, Use.ENCRYPT, name, pin=policy).uri for name in ("a", "b"))
         token.close()
-        new = {**bench.answers, new_kind: b"a fresh secret"}
+        new = {**bench.answers, _NEW[kind]: b"a fresh secret"}
         with bench.open(Asked(new, wrong={kind})) as stranger:
             assert isinstance(stranger, ChangesPin)
             with pytest.raises(WrongSecretError):
                 stranger.change_pin(uri)
         with bench.open(Asked(new)) as owner:
             assert isinstance(owner, ChangesPin)
-            owner.change_pin(uri)
+            shared = owner.pin_is_shared
+            owner.change_pin(bench.uri if shared else uri)
             exercise(owner.key(uri)) if not pin else None
-        with bench.open() as old, pytest.raises(WrongSecretError):
-            exercise(old.key(uri))
+        with bench.open() as old:
+            with pytest.raises(WrongSecretError):
+                exercise(old.key(uri))
+            exercise(old.key(beside)) if not shared else None
         with bench.open(Asked({**new, kind: b"a fresh secret"})) as again:
             exercise(again.key(uri))
+            exercise(again.key(beside)) if shared else None
 
 
 def _counted(bench: Bench) -> CountedPin:
