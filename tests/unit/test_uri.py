@@ -130,7 +130,7 @@ def test_rfc_7512_names_are_read() -> None:
     assert uri.get("serial") is None
 
 
-# After the examples of RFC 7512 §3, written as we write them: an id wholly encoded, nothing else that may stand raw.
+# After the examples of RFC 7512 §3, written as we do: ids encoded, else only what must be.
 EXAMPLES = {
     "empty": "pkcs11:",
     "public key": "pkcs11:object=my-pubkey;type=public",
