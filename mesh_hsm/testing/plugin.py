@@ -6,12 +6,13 @@ named it: a CI that counts on one then fails. Nothing of mesh-hsm is imported be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
+    from mesh_hsm.testing.softhsm import Softhsm
     from mesh_hsm.testing.swtpm import Swtpm
 
 pytest.register_assert_rewrite("mesh_hsm.testing.conformance")
@@ -26,21 +27,53 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="fail instead of skipping where this simulator (swtpm) is absent",
+        help="fail instead of skipping where this simulator (swtpm, softhsm) is absent",
     )
 
 
 @pytest.fixture
 def swtpm(request: pytest.FixtureRequest) -> Iterator[Swtpm]:
     """A software TPM of this test's own, started and empty."""
-    from mesh_hsm.errors import ProviderUnavailableError
     from mesh_hsm.testing.swtpm import Swtpm
 
+    with _present(request, "swtpm", Swtpm) as rig:
+        yield rig
+
+
+@pytest.fixture
+def softhsm_token(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Softhsm]:
+    """A SoftHSM of this test's own with one token: ``uri``, ``pin``, ``so_pin``, ``module``.
+
+    SOFTHSM2_CONF and MESH_HSM_PKCS11_MODULE lead to it, in this process and in those that the
+    test starts. A SoftHSM that this process has loaded already forgets the test before.
+    """
+    from mesh_hsm.testing.softhsm import Softhsm, look_again
+
+    with _present(request, "softhsm", Softhsm) as rig:
+        _lead_to(rig, monkeypatch)
+        look_again(rig.module)
+        yield rig
+        rig.clear()
+        _lead_to(rig, monkeypatch)  # wherever the test has led
+        look_again(rig.module)  # at nothing: no session and no login outlives the test
+
+
+def _lead_to(rig: Softhsm, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in rig.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+_Rig = TypeVar("_Rig")
+
+
+def _present(request: pytest.FixtureRequest, name: str, make: Callable[[], _Rig]) -> _Rig:
+    from mesh_hsm.errors import ProviderUnavailableError
+
     try:
-        rig = Swtpm()
+        return make()
     except ProviderUnavailableError as error:
-        if "swtpm" in request.config.getoption(_OPTION):
+        if name in request.config.getoption(_OPTION):
             pytest.fail(f"a required simulator is absent: {error} ({error.hint})")
         pytest.skip(f"{error} ({error.hint})")
-    with rig:
-        yield rig
