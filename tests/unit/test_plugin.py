@@ -10,15 +10,29 @@ from pathlib import Path
 
 import pytest
 
-TEST = """
+from mesh_hsm.errors import ProviderUnavailableError
+from mesh_hsm.testing.softhsm import find_module
+
+SWTPM = """
 def test_it(swtpm):
     assert swtpm.tcti.startswith("swtpm:")
     assert swtpm.handles() == []
 """
+SOFTHSM = """
+import os
+
+def test_it(softhsm_token):
+    assert softhsm_token.uri.startswith("pkcs11:token=test;")
+    assert os.environ["SOFTHSM2_CONF"] == str(softhsm_token.conf)
+    assert os.environ["MESH_HSM_PKCS11_MODULE"] == str(softhsm_token.module)
+"""
+NOWHERE = {"PATH": "/nowhere", "MESH_HSM_SOFTHSM": "/nowhere"}
+OPTION = "--require-simulator"
+SIMULATORS = [("swtpm", SWTPM, "swtpm"), ("softhsm", SOFTHSM, "SoftHSM")]
 
 
-def run(folder: Path, *options: str, path: str) -> subprocess.CompletedProcess[str]:
-    (folder / "test_theirs.py").write_text(TEST)
+def run(folder: Path, test: str, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_theirs.py").write_text(test)
     (folder / "pytest.ini").write_text("[pytest]\n")
     code = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"
@@ -31,7 +45,7 @@ def run(folder: Path, *options: str, path: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         [sys.executable, "-c", code, "-q", "-rs", "-p", "no:cacheprovider", *options],
         cwd=folder,
-        env={**os.environ, "PATH": path},
+        env=os.environ | env,
         capture_output=True,
         text=True,
         timeout=60,
@@ -39,21 +53,38 @@ def run(folder: Path, *options: str, path: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_an_absent_simulator_skips_and_says_so(tmp_path: Path) -> None:
-    done = run(tmp_path, path="/nowhere")
+@pytest.mark.parametrize(("name", "test", "program"), SIMULATORS)
+def test_an_absent_simulator_skips_and_says_so(
+    tmp_path: Path, name: str, test: str, program: str
+) -> None:
+    others = [option for other, *_ in SIMULATORS if other != name for option in (OPTION, other)]
+    done = run(tmp_path, test, *others, **NOWHERE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 skipped" in done.stdout
-    assert "swtpm is not installed" in done.stdout
+    assert f"{program} is not installed" in done.stdout
 
 
-def test_a_required_simulator_that_is_absent_fails(tmp_path: Path) -> None:
-    done = run(tmp_path, "--require-simulator", "swtpm", path="/nowhere")
+@pytest.mark.parametrize(("name", "test", "program"), SIMULATORS)
+def test_a_required_simulator_that_is_absent_fails(
+    tmp_path: Path, name: str, test: str, program: str
+) -> None:
+    done = run(tmp_path, test, OPTION, name, **NOWHERE)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "a required simulator is absent" in done.stdout
+    assert f"a required simulator is absent: {program} is not installed" in done.stdout
 
 
 @pytest.mark.skipif(shutil.which("swtpm") is None, reason="swtpm is not installed")
-def test_a_simulator_is_started_for_the_test(tmp_path: Path) -> None:
-    done = run(tmp_path, path=os.environ["PATH"])
+def test_a_software_tpm_is_started_for_the_test(tmp_path: Path) -> None:
+    done = run(tmp_path, SWTPM)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+def test_a_throw_away_hsm_is_made_for_the_test(tmp_path: Path) -> None:
+    try:
+        find_module()
+    except ProviderUnavailableError as error:
+        pytest.skip(str(error))
+    done = run(tmp_path, SOFTHSM)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout

@@ -17,6 +17,8 @@ from mesh_hsm.testing import softhsm_maker
 from mesh_hsm.testing.softhsm import Softhsm, find_module, look_again
 from mesh_hsm.uri import Uri
 
+pytestmark = pytest.mark.usefixtures("softhsm_token")  # which skips where there is no SoftHSM
+
 
 def labels(rig: Softhsm) -> set[str]:
     return {
