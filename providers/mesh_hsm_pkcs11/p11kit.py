@@ -29,7 +29,10 @@ Settings = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where p11-kit keeps what. ``library_dirs``: where a relative ``module:`` is looked for."""
+    """Where p11-kit keeps what. ``library_dirs``: where a relative ``module:`` is looked for.
+
+    Without ``users`` nothing of the user's is read.
+    """
 
     system_config: Path
     user_config: Path
@@ -37,6 +40,7 @@ class Layout:
     system_modules: Path
     user_modules: Path
     library_dirs: tuple[Path, ...]
+    users: bool = True
 
     @classmethod
     def of_this_machine(cls, environment: Mapping[str, str] = os.environ) -> Layout:
@@ -49,6 +53,7 @@ class Layout:
             system_modules=Path("/etc/pkcs11/modules"),
             user_modules=user / "modules",
             library_dirs=tuple(_library_dirs()),
+            users="P11_KIT_NO_USER_CONFIG" not in environment and not _is_privileged(),
         )
 
 
@@ -125,6 +130,8 @@ def _settings(layout: Layout) -> dict[str, Settings]:
 
 def _user_mode(layout: Layout) -> str:
     """``none``, ``merge`` or ``only``: as the system says, unless it lets the user say."""
+    if not layout.users:
+        return "none"
     mode = _mode(layout.system_config, "merge", users=False)
     return mode if mode == "none" else _mode(layout.user_config, mode, users=True)
 
@@ -175,6 +182,11 @@ def _user_folder(environment: Mapping[str, str]) -> Path:
         return told
     home = environment.get("HOME")
     return Path(home) / ".config" if home else Path("~/.config").expanduser()
+
+
+def _is_privileged() -> bool:
+    """Root, setuid, setgid: p11-kit does not let a home folder say what such programs load."""
+    return os.geteuid() == 0 or (os.getuid(), os.getgid()) != (os.geteuid(), os.getegid())
 
 
 def _library_dirs() -> Iterator[Path]:
