@@ -11,11 +11,12 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mesh_hsm.errors import FormatError, NotFoundError, StorageError
-from mesh_hsm.files import read_limited
+from mesh_hsm.files import read_limited, storage_errors
 
 _LONGEST = 1 << 16
 _MODULE_FILE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_,.-]*)\.module\Z")
@@ -99,7 +100,7 @@ def _module(name: str, settings: Settings, layout: Layout) -> Registered | None:
 
 def _located(file: str, layout: Layout) -> Path:
     places = [folder / file for folder in layout.library_dirs]  # an absolute file stays itself
-    return next((place for place in places if place.exists()), places[0])
+    return next((place for place in places if os.path.exists(place)), places[0])
 
 
 def _is_meant(settings: Settings, program: str) -> bool:
@@ -123,7 +124,7 @@ def _settings(layout: Layout) -> dict[str, Settings]:
         folders += [(layout.system_modules, False), (layout.package_modules, False)]
     merged: dict[str, Settings] = {}
     for folder, users in folders:
-        for name, file in _module_files(folder):
+        for name, file in _module_files(folder, users=users):
             merged[name] = _parsed(file, users=users) | merged.get(name, {})
     return merged
 
@@ -143,28 +144,28 @@ def _mode(config: Path, default: str, *, users: bool) -> str:
     return "only" if mode == "override" else mode
 
 
-def _module_files(folder: Path) -> Iterator[tuple[str, Path]]:
-    try:
-        files = sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return
-    for file in files:
-        if match := _MODULE_FILE.match(file.name):
-            yield match[1], file
+def _module_files(folder: Path, *, users: bool) -> Iterator[tuple[str, Path]]:
+    with _forgiving(users), storage_errors("read", folder):
+        try:
+            files = sorted(folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for file in files:
+            if (match := _MODULE_FILE.match(file.name)) and not file.is_dir():
+                yield match[1], file
 
 
 def _parsed(file: Path, *, users: bool) -> Settings:
-    try:
+    text = ""
+    with _forgiving(users), suppress(NotFoundError):
         text = read_limited(file, _LONGEST).decode("utf-8", "surrogateescape")
-    except NotFoundError:
-        return {}
-    except StorageError:
-        if users:  # p11-kit passes over it: a confined program may not look into the home folder
-            return {}
-        raise
     lines = enumerate((line.strip() for line in text.split("\n")), 1)
-    pairs = [_pair(file, number, line) for number, line in lines if line and line[0] != "#"]
-    return dict(pairs)
+    return dict(_pair(file, number, line) for number, line in lines if line and line[0] != "#")
+
+
+def _forgiving(users: bool) -> AbstractContextManager[None]:
+    """What p11-kit does: a confined program may not look into the home folder, and need not."""
+    return suppress(StorageError) if users else nullcontext()
 
 
 def _pair(file: Path, number: int, line: str) -> tuple[str, str]:
