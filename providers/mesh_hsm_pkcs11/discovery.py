@@ -11,6 +11,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +25,7 @@ from mesh_hsm_pkcs11.naming import absolute_file, module_path, query_attribute
 VARIABLE = "MESH_HSM_PKCS11_MODULE"
 CONFIGURATION = "modules.toml"
 _LONGEST = 1 << 16
+_CONTENT = 'it holds one line: modules = ["/…/libname.so"]'
 
 
 class Origin(StrEnum):
@@ -84,20 +86,17 @@ def modules(
 def refuse_if_others_may_write(path: Path) -> None:
     """``AccessError`` if anybody may write a file or replace it: they choose what runs here.
 
-    Group-writable folders such as /usr/local/lib are their administrators' choice. Nothing is said
-    of a file that is missing.
+    A folder that a group may write, as some /usr/local/lib, is its administrators' choice. Nothing
+    is said of what is missing.
     """
-    for place in (path.resolve(), path.resolve().parent):
-        try:
-            mode = place.stat().st_mode
-        except OSError:
-            continue
-        sticky = stat.S_ISDIR(mode) and mode & stat.S_ISVTX
-        if mode & stat.S_IWOTH and not sticky:
-            raise AccessError(
-                f"everybody may write {place}, and so choose code that runs here",
-                hint=f"see who changed it, then: chmod o-w {place}",
-            )
+    real = _real(path)
+    for place in (real, real.parent, path.parent):
+        with suppress(OSError):
+            if place.stat().st_mode & stat.S_IWOTH:
+                raise AccessError(
+                    f"everybody may write {place}, and so choose code that runs here",
+                    hint=f"see what they wrote, then: chmod o-w {place}",
+                )
 
 
 def _named(
@@ -136,10 +135,14 @@ def _registered(layout: p11kit.Layout) -> Iterator[Source]:
 def _each_once(sources: Iterable[Source]) -> list[Source]:
     found: dict[Path, Source] = {}
     for source in sources:
-        first = found.setdefault(source.path.resolve(), source)
+        first = found.setdefault(_real(source.path), source)
         names = tuple(dict.fromkeys(first.names + source.names))
-        found[source.path.resolve()] = replace(first, names=names)
+        found[_real(source.path)] = replace(first, names=names)
     return list(found.values())
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve() raises RuntimeError for a loop of links
 
 
 def _bare(name: str) -> str:
@@ -150,27 +153,32 @@ def _bare(name: str) -> str:
 def _configured(records: Path) -> list[Path] | None:
     """``modules`` of the configuration, None if there is none."""
     file = records / CONFIGURATION
-    if not file.exists():
-        return None
-    for place in (records, file.resolve().parent, file):
+    with storage_errors("read", file):
+        try:
+            file.lstat()
+        except FileNotFoundError:
+            return None
+    for place in (records, file, _real(file).parent):
         _refuse_unless_ours(place)
     try:
         settings = tomllib.loads(read_limited(file, _LONGEST).decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FormatError(f"{file} is not TOML") from error
-    paths = settings.pop("modules", None)
-    if settings or not isinstance(paths, list) or not all(isinstance(p, str) for p in paths):
-        raise FormatError(
-            f"{file} is not what it should be",
-            hint='it holds one line: modules = ["/…/libname.so"]',
-        )
-    return [absolute_file(path, str(file)) for path in paths]
+        raise FormatError(f"{file} is not TOML", hint=_CONTENT) from error
+    if set(settings) != {"modules"} or not _is_list_of_text(settings["modules"]):
+        raise FormatError(f"{file} holds something else than modules", hint=_CONTENT)
+    return [absolute_file(path, str(file)) for path in settings["modules"]]
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _refuse_unless_ours(place: Path) -> None:
     with storage_errors("read", place):
         status = place.stat()
-    if status.st_uid not in {0, os.geteuid()} or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if status.st_uid not in {0, os.geteuid()}:
+        raise AccessError(f"{place} belongs to another user, who could choose code that runs here")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise AccessError(
             f"others may write {place}, and so choose code that runs here",
             hint=f"see what they wrote, then: chmod go-w {place}",
