@@ -162,7 +162,7 @@ def _configured(records: Path) -> list[Path] | None:
         _refuse_unless_ours(place)
     try:
         settings = tomllib.loads(read_limited(file, _LONGEST).decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise FormatError(f"{file} is not TOML", hint=_CONTENT) from error
     if set(settings) != {"modules"} or not _is_list_of_text(settings["modules"]):
         raise FormatError(f"{file} holds something else than modules", hint=_CONTENT)
