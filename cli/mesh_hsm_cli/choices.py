@@ -13,6 +13,7 @@ from mesh_hsm.custody import CustodyClass, Hardware, PinPolicy
 from mesh_hsm.errors import NotFoundError, ProviderUnavailableError, UnsupportedError
 from mesh_hsm.provider import Token, TokenInfo, Use
 from mesh_hsm.uri import Uri
+from mesh_hsm_cli.find import all_tokens, find_token, quoted
 from mesh_hsm_cli.session import Session
 
 # The Mesh's own curve first, then work factor; P-521 late, since devices and peers are uneven.
@@ -28,26 +29,29 @@ PREFERENCE: Mapping[Use, Sequence[str]] = MappingProxyType(
 
 
 def choose_algorithm(
-    token: Token, use: Use, wanted: str | None, preference: Sequence[str] | None = None
+    token: Token,
+    use: Use,
+    wanted: str | None,
+    preference: Sequence[str] | None = None,
+    *,
+    allow_exportable: bool = False,
 ) -> str:
     """The strongest algorithm that the token offers for a use, or the one that was asked for.
 
-    Raises ``UnsupportedError``. Keys that could leave the device are not offered.
+    Raises ``UnsupportedError``. Keys that could leave the device are offered only if they are
+    allowed, and then as second best.
     """
     if wanted is not None:
         return token.capability(wanted, use).algorithm
-    offered = {
-        capability.algorithm
-        for capability in token.capabilities()
-        if capability.primitive in use.primitives
-        and capability.custody not in (CustodyClass.EXPORTABLE, CustodyClass.UNKNOWN)
-    }
-    for algorithm in preference or PREFERENCE[use]:
-        if algorithm in offered:
-            return algorithm
+    able = [one for one in token.capabilities() if one.primitive in use.primitives]
+    for leaving in (False, True) if allow_exportable else (False,):
+        offered = {one.algorithm for one in able if one.needs_consent is leaving}
+        for algorithm in preference or PREFERENCE[use]:
+            if algorithm in offered:
+                return algorithm
     raise UnsupportedError(
         f"{token.info.label} offers no algorithm to {use} with",
-        hint=f"mesh-hsm token show '{token.info.uri}'",
+        hint=f"mesh-hsm token show {quoted(token.info.uri)}",
         uri=str(token.info.uri),
     )
 
@@ -60,32 +64,40 @@ def pin_policy(token: Token, *, no_pin: bool) -> PinPolicy:
 
 
 def choose_token(session: Session, named: str | None) -> Uri:
-    """The token that was named, else the one hardware token there is.
+    """The token that was named, else the one device there is: a real one before simulators.
 
-    Software is never chosen silently: without hardware it is ``ProviderUnavailableError``.
+    Software is never chosen silently: without a device it is ``ProviderUnavailableError``.
     """
     if named is not None:
-        return Uri.parse(named)
-    found: list[TokenInfo] = []
-    reasons: list[str] = []
-    for provider in session.providers():
-        try:
-            if isinstance(provider, ProviderUnavailableError):
-                raise provider
-            found += [info for info in provider.tokens() if info.hardware is not Hardware.NONE]
-        except ProviderUnavailableError as error:
-            reasons.append(str(error))
+        return find_token(session, named)
+    tokens, failed = all_tokens(session)
+    usable = [info for info in tokens if info.initialised and info.hardware is not Hardware.NONE]
+    real = [info for info in usable if info.hardware is not Hardware.SIMULATOR]
+    found = real or usable
     if len(found) > 1:
         raise NotFoundError(
             "there are several devices that could hold the keys",
-            hint=f"name one with --token: {', '.join(str(info.uri) for info in found)}",
+            hint=f"name one with --token: {', '.join(quoted(info.uri) for info in found)}",
         )
     if not found:
+        reasons = "; ".join(str(error) for error in failed)
         raise ProviderUnavailableError(
-            f"no device that could hold the keys: {'; '.join(reasons) or 'none is plugged in'}",
+            f"no device that could hold the keys: {reasons or 'none is plugged in'}",
             hint="mesh-hsm doctor says why; --token soft: keeps the keys in a file instead",
         )
     return found[0].uri
+
+
+def say_what_may_leave(session: Session, label: str, custody: CustodyClass) -> None:
+    """Warn, loudly, of a key that was made although it can leave its device."""
+    if custody is CustodyClass.EXPORTABLE:
+        session.output.notice(
+            f"{label} can LEAVE its device: whoever logs in there can copy it", loud=True
+        )
+    elif custody is CustodyClass.UNKNOWN:
+        session.output.notice(
+            f"{label} may LEAVE its device, which does not say that it cannot", loud=True
+        )
 
 
 def say_what_it_is(session: Session, info: TokenInfo) -> None:

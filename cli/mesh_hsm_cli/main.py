@@ -30,9 +30,10 @@ NOUNS = {
     "device": "Devices: provision this machine, connect others to your Mesh.",
     "dare": "Files: encode, decode, verify, look inside.",
     "key": "Keys on your devices, and who holds them.",
-    "pin": "Change a device's PIN.",
-    "token": "Devices that hold keys: TPM, software store.",
+    "pin": "Change a device's PIN, or set it anew.",
+    "token": "Devices that hold keys: TPM, HSM, software store.",
     "provider": "Kinds of device that are installed.",
+    "testing": "Throw-away devices for your own tests.",
     "doctor": "Look for problems, change nothing.",
     "completion": "Completion for your shell.",
 }

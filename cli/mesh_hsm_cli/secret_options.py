@@ -30,6 +30,8 @@ ANSWERS: dict[SecretKind, tuple[str, ...]] = {
     SecretKind.BACKUP_PASSPHRASE: ("passphrase",),
     SecretKind.NEW_BACKUP_PASSPHRASE: ("passphrase",),
     SecretKind.OWNER_AUTH: ("owner-auth",),
+    SecretKind.SO_PIN: ("so-pin",),
+    SecretKind.NEW_SO_PIN: ("new-so-pin",),
 }
 SPEAKS_OF = {
     "pin": "the device keys' PIN",
@@ -38,8 +40,16 @@ SPEAKS_OF = {
     "new-passphrase": "the new passphrase",
     "store-passphrase": "the software key store's passphrase",
     "owner-auth": "the TPM's owner password",
+    "so-pin": "the security officer's PIN",
+    "new-so-pin": "the security officer's new PIN",
 }
-_NEW = {SecretKind.NEW_PIN, SecretKind.NEW_PASSPHRASE, SecretKind.NEW_BACKUP_PASSPHRASE}
+_NEW = {
+    SecretKind.NEW_PIN,
+    SecretKind.NEW_PASSPHRASE,
+    SecretKind.NEW_BACKUP_PASSPHRASE,
+    SecretKind.NEW_SO_PIN,
+}
+_COUNTED = {"pin", "so-pin"}  # devices count wrong tries at these
 _SHARED = {SecretKind.PIN, SecretKind.NEW_PIN}  # one PIN serves all keys of one command
 
 
@@ -77,12 +87,16 @@ class _Variable:
 
 @dataclass(slots=True, repr=False)
 class CommandSecrets:
-    """The ``SecretSource`` of one run of one command. Each question is put once and remembered."""
+    """The ``SecretSource`` of one run of one command. Each question is put once and remembered.
+
+    A command that makes or changes several keys sets ``many_keys``: one new PIN serves them all.
+    """
 
     say: Callable[[str], None]
     offered: set[str] = field(default_factory=set)
     sources: dict[str, _Source] = field(default_factory=dict)
     last_try: bool = False
+    many_keys: bool = False
     remembered: dict[object, bytes] = field(default_factory=dict)
     lines: dict[str, tuple[bytes, set[SecretKind]]] = field(default_factory=dict)
 
@@ -105,7 +119,7 @@ class CommandSecrets:
                 if octets := self._line(name, request.kind):
                     return octets
                 raise SecretRequiredError(f"the {request.kind} of {request.subject} is empty")
-        prompt = f"{request.kind} of {_called(request)}"
+        prompt = f"{request.kind} of {self._called(request)}"
         if terminal.present():
             ask = terminal.ask_new if request.kind in _NEW else terminal.ask_hidden
             if octets := ask(prompt[0].upper() + prompt[1:]):
@@ -128,18 +142,17 @@ class CommandSecrets:
         self.lines[name] = (line, served | {kind})
         return line
 
+    def _called(self, request: SecretRequest) -> str:
+        """What the secret is for, as a person is asked."""
+        if self.many_keys and request.kind is SecretKind.NEW_PIN:
+            return f"{request.subject} and of every other key that this command touches"
+        return request.subject
+
     def consents_to_last_try(self, request: SecretRequest) -> bool:
         """What ``--use-last-try`` said, else the answer of a person; no by default."""
         return self.last_try or terminal.confirm(
             f"One try is left for {request.subject}; if it is wrong, the device locks. Use it?"
         )
-
-
-def _called(request: SecretRequest) -> str:
-    """What the secret is for, as a person is asked."""
-    if request.kind is SecretKind.NEW_PIN:
-        return f"{request.subject} and of every other key that this command touches"
-    return request.subject
 
 
 def secret_options(*names: str) -> Callable[[F], F]:
@@ -164,7 +177,7 @@ def secret_options(*names: str) -> Callable[[F], F]:
                 callback=_from_descriptor,
                 help=f"File descriptor from which {what} is read (one line).",
             )(command)
-        if "pin" in names:
+        if _COUNTED.intersection(names):
             command = click.option(
                 "--use-last-try",
                 is_flag=True,

@@ -16,6 +16,7 @@ from mesh_hsm_cli.state import State
 
 if TYPE_CHECKING:
     from mesh_hsm.provider import Provider, Token
+    from mesh_hsm.secret_source import SecretSource
     from mesh_hsm.uri import Uri
 
 
@@ -50,6 +51,6 @@ class Session:
             except ProviderUnavailableError as error:
                 yield error
 
-    def open(self, uri: Uri) -> Token:
-        """Open the token that a URI names, with this command's secrets."""
-        return self.provider(uri.scheme).open(uri, self.secrets)
+    def open(self, uri: Uri, secrets: SecretSource | None = None) -> Token:
+        """Open the token that a URI names, with this command's secrets or with others."""
+        return self.provider(uri.scheme).open(uri, secrets or self.secrets)

@@ -54,7 +54,9 @@ class Home:
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MESH_HSM")}
-        return kept | {"MESH_HSM_HOME": str(self.state)} | self.env | more
+        # Set but empty: no PKCS #11 module of this machine answers, whatever is installed here.
+        ours = {"MESH_HSM_HOME": str(self.state), "MESH_HSM_PKCS11_MODULE": ""}
+        return kept | ours | self.env | more
 
     def run(
         self,
@@ -131,6 +133,12 @@ def _read(screen: int) -> bytes:
 
 
 MakeHome = Callable[..., Home]
+
+
+@pytest.fixture(autouse=True)
+def _no_modules_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For commands run in this process, too. The fixture ``softhsm_token`` comes after it."""
+    monkeypatch.setenv("MESH_HSM_PKCS11_MODULE", "")
 
 
 @pytest.fixture

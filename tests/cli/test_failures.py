@@ -5,25 +5,19 @@ from __future__ import annotations
 import errno
 import json
 import os
-from types import SimpleNamespace
 from typing import Any
 
 import click
 import pytest
 
-from mesh_hsm.custody import CustodyClass, Hardware, PinPolicy
 from mesh_hsm.errors import (
     LockedOutError,
     MeshHsmError,
     NotFoundError,
-    ProviderUnavailableError,
     StorageError,
-    UnsupportedError,
     WrongSecretError,
 )
-from mesh_hsm.provider import Capability, Primitive, TokenInfo, Use
-from mesh_hsm.uri import Uri
-from mesh_hsm_cli import choices, failures, main
+from mesh_hsm_cli import failures, main
 from mesh_hsm_cli.commands import provider as provider_command
 from mesh_hsm_cli.output import printable, table
 from mesh_hsm_cli.rollback import Rollback
@@ -130,71 +124,6 @@ def test_nothing_is_undone_after_success() -> None:
     with Rollback(done.append) as undo:
         undo.on_failure("undo", lambda: done.append("undone"))
     assert done == []
-
-
-# -- what is chosen for a person, with tokens that no simulator here is ---------------------------
-
-
-def token(
-    hardware: Hardware, *algorithms: str, custody: CustodyClass = CustodyClass.GENERATED
-) -> Any:
-    info = TokenInfo(Uri("test"), "a token", "", "", None, None, hardware)
-    powers = frozenset(Capability(name, Primitive.AGREE_POINT, custody) for name in algorithms)
-    return SimpleNamespace(info=info, capabilities=lambda: powers, tokens=lambda: [info])
-
-
-@pytest.mark.parametrize(
-    ("offered", "chosen"),
-    [
-        (["P-256", "P-384", "P-521", "X25519", "X448"], "X448"),
-        (["P-256", "P-384", "P-521", "X25519"], "P-384"),
-        (["P-256", "P-521", "X25519"], "X25519"),
-        (["P-256", "P-521"], "P-521"),
-        (["P-256"], "P-256"),
-    ],
-)
-def test_the_strongest_that_is_offered(offered: list[str], chosen: str) -> None:
-    device = token(Hardware.CLAIMED, *offered)
-    assert choices.choose_algorithm(device, Use.ENCRYPT, None) == chosen
-
-
-def test_keys_that_could_leave_are_not_chosen() -> None:
-    device = token(Hardware.CLAIMED, "P-384", custody=CustodyClass.EXPORTABLE)
-    with pytest.raises(UnsupportedError):
-        choices.choose_algorithm(device, Use.ENCRYPT, None)
-
-
-def test_a_pin_unless_refused_or_senseless() -> None:
-    hardware, file = token(Hardware.CLAIMED), token(Hardware.NONE)
-    assert choices.pin_policy(hardware, no_pin=False) is PinPolicy.ONCE
-    assert choices.pin_policy(hardware, no_pin=True) is PinPolicy.NONE
-    assert choices.pin_policy(file, no_pin=False) is PinPolicy.NONE
-
-
-def session_with(*providers: Any) -> Any:
-    return SimpleNamespace(providers=lambda: providers)
-
-
-def test_the_one_hardware_token_is_chosen() -> None:
-    one = session_with(token(Hardware.NONE), token(Hardware.CLAIMED))
-    assert choices.choose_token(one, None) == Uri("test")
-
-
-def test_several_devices_are_not_chosen_between() -> None:
-    two = session_with(token(Hardware.CLAIMED), token(Hardware.SIMULATOR))
-    with pytest.raises(NotFoundError, match="several devices"):
-        choices.choose_token(two, None)
-
-
-@pytest.mark.parametrize(
-    "providers",
-    [(), (token(Hardware.NONE),), (token(Hardware.NONE), ProviderUnavailableError("no library"))],
-    ids=["none", "software", "software and a broken one"],
-)
-def test_software_is_never_chosen_silently(providers: tuple[Any, ...]) -> None:
-    with pytest.raises(ProviderUnavailableError) as caught:
-        choices.choose_token(session_with(*providers), None)
-    assert "--token soft:" in str(caught.value.hint)
 
 
 # -- long work ------------------------------------------------------------------------------------

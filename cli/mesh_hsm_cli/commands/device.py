@@ -40,11 +40,11 @@ FILE = click.Path(path_type=Path)
     "mesh-hsm device init --name laptop --request laptop.request.dare --pin-fd 3 3<pin",
 )
 @click.option("--name", help="What you call the device; its keys' labels begin so. [host name]")
-@click.option("--token", metavar="URI", help="Which device holds the keys. Default: the TPM.")
+@click.option("--token", help="What holds the keys: a URI or label. Default: the one device.")
 @click.option("--request", type=FILE, help="Where the request is written. [NAME.request.dare]")
 @click.option("--no-pin", is_flag=True, help="Whoever has the machine may use the keys.")
 @click.option("--pcrs", default="", help="PCRs that must not change, such as 0,7.")
-@click.option("--persistent", is_flag=True, help="Keep the keys inside the TPM, without blobs.")
+@click.option("--persistent", is_flag=True, help="Keep the keys inside the device, without blobs.")
 @click.option("--algorithm", metavar="CURVE", help="One curve for all keys. Default: the best.")
 @secret_options("pin", "passphrase", "owner-auth")
 @click.pass_obj
@@ -60,13 +60,15 @@ def init(
 ) -> None:
     """Make this machine's device keys, and a request for an administrator.
 
-    The keys are made in the TPM. Where there is none, nothing is made: a key file is used only if
-    you name it (--token soft:).
+    The keys are made in the one TPM or HSM that is plugged in; where there are several, --token
+    names it. Where there is none, nothing is made: a key file is used only if you name it
+    (--token soft:).
     """
     from mesh_hsm_cli.choices import choose_token
     from mesh_hsm_cli.commands.key import parse_pcrs
     from mesh_hsm_cli.new_device import NewDevice, init_device
 
+    session.secrets.many_keys = True
     name = name or platform.node().split(".")[0] or "device"
     wanted = NewDevice(
         name=name,

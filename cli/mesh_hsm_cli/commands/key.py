@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mesh_hsm.errors import ConflictError, FormatError
-from mesh_hsm.uri import Uri
 from mesh_hsm_cli import terminal
 from mesh_hsm_cli.custody_view import statement_lines
-from mesh_hsm_cli.find import all_keys, find_key
+from mesh_hsm_cli.find import all_keys, find_key, find_token
 from mesh_hsm_cli.lazy import noun, verb
 from mesh_hsm_cli.output import fields, table
 from mesh_hsm_cli.secret_options import secret_options
@@ -25,7 +24,7 @@ command = noun("Keys on your devices, and who holds them.")
 @verb(command, "list", example="mesh-hsm key list")
 @click.pass_obj
 def list_keys(session: Session) -> None:
-    """List every key on every token that answers."""
+    """List every key on every token that answers, without asking for a PIN."""
     with all_keys(session) as keys:
         found = [describe(key) for _, key in keys]
     rows = [
@@ -40,9 +39,13 @@ def list_keys(session: Session) -> None:
 
 @verb(command, "show", example="mesh-hsm key show laptop-encrypt")
 @click.argument("key", metavar="KEY")
+@secret_options("pin", "passphrase")
 @click.pass_obj
 def show(session: Session, key: str) -> None:
-    """Show one key and its custody. KEY is a URI, the beginning of a UDF, or a label."""
+    """Show one key and its custody. KEY is a URI, the beginning of a UDF, or a label.
+
+    Some devices say more of a key to whoever has its PIN.
+    """
     with find_key(session, key) as (_, found):
         shown = describe(found)
     session.output.result({"key": shown}, lines(shown))
@@ -53,13 +56,14 @@ def show(session: Session, key: str) -> None:
     "generate",
     example="mesh-hsm key generate --token tpm2: --use encrypt --algorithm P-384 --label archive",
 )
-@click.option("--token", required=True, help="The token's URI, as token list shows it.")
+@click.option("--token", required=True, help="The token's URI, as token list shows it, or label.")
 @click.option("--use", required=True, type=click.Choice(["sign", "encrypt", "authenticate"]))
 @click.option("--algorithm", help="Curve, such as P-384. Default: the token's strongest.")
 @click.option("--label", required=True, help="The key's name, unique on its token.")
 @click.option("--no-pin", is_flag=True, help="Whoever has the device may use the key.")
 @click.option("--pcrs", default="", help="PCRs that must not change, such as 0,7.")
 @click.option("--persistent", is_flag=True, help="Keep the key inside the device, without a blob.")
+@click.option("--allow-exportable", is_flag=True, help="Make even a key that can leave the device.")
 @secret_options("pin", "passphrase", "owner-auth")
 @click.pass_obj
 def generate(
@@ -71,23 +75,28 @@ def generate(
     no_pin: bool,
     pcrs: str,
     persistent: bool,
+    allow_exportable: bool,
 ) -> None:
     """Make a key inside a device."""
     from mesh_hsm.provider import KeySpec, Use
-    from mesh_hsm_cli.choices import choose_algorithm, pin_policy
+    from mesh_hsm_cli.choices import choose_algorithm, pin_policy, say_what_may_leave
 
-    with session.state.writing(), session.open(Uri.parse(token)) as opened:
+    with session.state.writing(), session.open(find_token(session, token)) as opened:
         made = opened.generate(
             KeySpec(
-                algorithm=choose_algorithm(opened, Use(use), algorithm),
+                algorithm=choose_algorithm(
+                    opened, Use(use), algorithm, allow_exportable=allow_exportable
+                ),
                 use=Use(use),
                 label=label,
                 pin=pin_policy(opened, no_pin=no_pin),
                 pcrs=parse_pcrs(pcrs),
                 persistent=persistent,
+                allow_exportable=allow_exportable,
             )
         )
         shown = describe(made)
+        say_what_may_leave(session, label, shown["custody"]["custody"])
     session.output.result({"key": shown}, lines(shown))
 
 
@@ -99,10 +108,10 @@ def generate(
 @click.pass_obj
 def delete(session: Session, key: str, yes: bool, force: bool) -> None:
     """Delete a key as far as its device can. Copies of key files cannot be recalled."""
+    from mesh_hsm.udf import udf_of
     from mesh_hsm_cli.trust import needed_keys
 
     with session.state.writing(), find_key(session, key) as (token, found):
-        shown = describe(found)
         purpose = None if force else needed_keys(session).get(found.public)
         if purpose:
             raise ConflictError(
@@ -110,9 +119,11 @@ def delete(session: Session, key: str, yes: bool, force: bool) -> None:
                 hint="--force deletes it all the same",
                 uri=str(found.uri),
             )
-        question = f"Delete {found.label} ({shown['udf']}) from {token.info.label} for good?"
+        name = f"{found.label} ({udf_of(found.public)})"
+        question = f"Delete {name} from {token.info.label} for good?"
         if not (yes or terminal.confirm(question)):
             raise ConflictError("nothing was deleted", hint="--yes answers the question")
+        shown = describe(found)
         token.delete(found.uri)
     session.output.result({"deleted": shown}, [f"deleted {shown['uri']}"])
 

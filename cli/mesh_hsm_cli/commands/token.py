@@ -6,47 +6,51 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mesh_hsm.errors import ProviderUnavailableError
-from mesh_hsm.uri import Uri
+from mesh_hsm_cli.find import all_tokens, find_token, quoted
 from mesh_hsm_cli.lazy import noun, verb
-from mesh_hsm_cli.output import fields, table
+from mesh_hsm_cli.output import fields, printable, table
 from mesh_hsm_cli.secret_options import secret_options
 from mesh_hsm_cli.session import Session
 
 if TYPE_CHECKING:
-    from mesh_hsm.provider import TokenInfo
+    from mesh_hsm.provider import Capability, TokenInfo
+    from mesh_hsm.uri import Uri
 
-command = noun("Devices that hold keys: TPM, software store.")
+command = noun("Devices that hold keys: TPM, HSM, software store.")
 
 
 @verb(command, "list", example="mesh-hsm token list")
 @click.pass_obj
 def list_tokens(session: Session) -> None:
     """List what is plugged in, without logging in anywhere."""
-    found: list[TokenInfo] = []
-    for provider in session.providers():
-        try:
-            if isinstance(provider, ProviderUnavailableError):
-                raise provider
-            found += provider.tokens()
-        except ProviderUnavailableError as error:
-            session.output.notice(f"{error} ({error.hint or 'mesh-hsm doctor says more'})")
+    found, failed = all_tokens(session)
+    for error in failed:
+        session.output.notice(f"{error} ({error.hint or 'mesh-hsm doctor says more'})")
     rows = [[str(t.uri), t.label, f"{t.manufacturer} {t.model}".strip(), t.hardware] for t in found]
+    empty = [info for info in found if not info.initialised]
     session.output.result(
         {"tokens": [describe(info) for info in found]},
-        table(["TOKEN", "LABEL", "MODEL", "HARDWARE"], rows, "no token was found"),
+        [
+            *table(["TOKEN", "LABEL", "MODEL", "HARDWARE"], rows, "no token was found"),
+            *[f"not initialised: {printable(_initialise(info))}" for info in empty],
+        ],
     )
 
 
-@verb(command, "show", example="mesh-hsm token show tpm2:")
+@verb(command, "show", example="mesh-hsm token show tpm2:\nmesh-hsm token show build-hsm")
 @click.argument("token", metavar="TOKEN")
 @secret_options("pin", "passphrase")
 @click.pass_obj
 def show(session: Session, token: str) -> None:
-    """Show one token and what it says it can do."""
-    with session.open(Uri.parse(token)) as opened:
-        info = opened.info
-        powers = sorted(opened.capabilities(), key=lambda c: (c.algorithm, c.primitive, c.custody))
+    """Show one token and what it says it can do. TOKEN is a URI or a label."""
+    uri = find_token(session, token)
+    info = _uninitialised(session, uri)
+    powers: list[Capability] = []
+    if info is None:
+        with session.open(uri) as opened:
+            info = opened.info
+            powers += opened.capabilities()
+    powers.sort(key=lambda c: (c.algorithm, c.primitive, c.custody))
     rows = [[c.algorithm, c.primitive, c.custody] for c in powers]
     session.output.result(
         {
@@ -57,20 +61,42 @@ def show(session: Session, token: str) -> None:
             ],
         },
         [
-            *fields(
-                [
-                    ("token", str(info.uri)),
-                    ("label", info.label),
-                    ("model", f"{info.manufacturer} {info.model}".strip()),
-                    ("serial", info.serial),
-                    ("firmware", info.firmware),
-                    ("hardware", info.hardware),
-                ]
-            ),
+            *lines(info),
             "",
             *table(["ALGORITHM", "PRIMITIVE", "CUSTODY"], rows, "it can do nothing for us"),
         ],
     )
+
+
+@verb(
+    command,
+    "init",
+    example="mesh-hsm token init 'pkcs11:model=SoftHSM%20v2;slot-id=1' --label build-hsm\n"
+    "mesh-hsm token init build-hsm --label build-hsm --erase",
+)
+@click.argument("token", metavar="TOKEN")
+@click.option("--label", required=True, help="What the token is called from then on.")
+@click.option("--erase", is_flag=True, help="Erase an initialised token: its keys are lost.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="Erase even keys that your Mesh or device needs.")
+@secret_options("so-pin", "new-so-pin", "new-pin")
+@click.pass_obj
+def init(session: Session, token: str, label: str, erase: bool, yes: bool, force: bool) -> None:
+    """Give a new token its label, its security officer's PIN and its user's PIN.
+
+    TOKEN is a URI, as token list shows it, or a label. A token that is initialised already is
+    left alone without --erase; with it, the present security officer's PIN is needed.
+    """
+    from mesh_hsm_cli.choices import say_what_it_is
+    from mesh_hsm_cli.erasing import consent_to_erase, security_officer
+
+    uri = find_token(session, token)
+    with session.state.writing():
+        officer = security_officer(session, uri)
+        holds = consent_to_erase(session, uri, erase=erase, yes=yes, force=force)
+        made = officer.initialise(uri, label, session.secrets, erase=holds)
+    say_what_it_is(session, made)
+    session.output.result({"token": describe(made)}, lines(made))
 
 
 def describe(info: TokenInfo) -> dict[str, Any]:
@@ -83,4 +109,30 @@ def describe(info: TokenInfo) -> dict[str, Any]:
         "serial": info.serial,
         "firmware": info.firmware,
         "hardware": info.hardware,
+        "initialised": info.initialised,
     }
+
+
+def lines(info: TokenInfo) -> list[str]:
+    """A token for people."""
+    return fields(
+        [
+            ("token", str(info.uri)),
+            ("label", info.label),
+            ("model", f"{info.manufacturer} {info.model}".strip()),
+            ("serial", info.serial),
+            ("firmware", info.firmware),
+            ("hardware", info.hardware),
+            ("not initialised", None if info.initialised else _initialise(info)),
+        ]
+    )
+
+
+def _initialise(info: TokenInfo) -> str:
+    return f"mesh-hsm token init {quoted(info.uri)} --label NAME"
+
+
+def _uninitialised(session: Session, uri: Uri) -> TokenInfo | None:
+    """A token that cannot be opened yet, by the very name that token list shows."""
+    known = session.provider(uri.scheme).tokens()
+    return next((info for info in known if info.uri == uri and not info.initialised), None)
