@@ -1,0 +1,228 @@
+"""Making and deleting keys so that nothing half made stays behind. Open this file for the order.
+
+A record says what is about to be made, the token makes it, it is read back and tried, and only then
+does the record call it made. Whatever was interrupted, by an error or by the death of the process,
+is swept by the next one who makes or deletes a key here, and ``doctor`` names it meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from pkcs11 import Attribute, Object
+from pkcs11.exceptions import PKCS11Error, UserNotLoggedIn
+
+from mesh_hsm.curves import curve
+from mesh_hsm.custody import CustodyClass, PinPolicy
+from mesh_hsm.errors import ConflictError, DeviceError, MeshHsmError, UnsupportedError
+from mesh_hsm.provider import KeySpec, Use
+from mesh_hsm_pkcs11 import objects, operations, statements, trying
+from mesh_hsm_pkcs11.binding import read
+from mesh_hsm_pkcs11.dialect import Dialect
+from mesh_hsm_pkcs11.keys import Entry, Keys
+from mesh_hsm_pkcs11.records import Record, Stage
+from mesh_hsm_pkcs11.sessions import Session
+from mesh_hsm_pkcs11.templates import Wish
+
+Maker = Callable[[Session, Wish], tuple[Object, Object]]
+"""Puts a key pair on the token: public and private object."""
+
+
+def generate(keys: Keys, spec: KeySpec, *, seals: bool = False) -> Entry:
+    """Make a key pair inside the token. ``seals``: not for anybody, but to seal under."""
+    dialect = Dialect.of(keys.connection.sessions)
+    return add(
+        keys,
+        spec,
+        lambda session, wish: trying.generate(dialect, session, wish),
+        Record(
+            label=spec.label,
+            identifier=objects.new_identifier(None if seals else spec.use).hex(),
+            use=None if seals else spec.use,
+            pin=spec.pin,
+        ),
+    )
+
+
+def add(keys: Keys, spec: KeySpec, make: Maker, record: Record) -> Entry:
+    """Put a key on the token by ``make``, or leave nothing. The caller has checked the capability.
+
+    Raises ``ConflictError`` for a label in use, ``UnsupportedError`` for what the token does not
+    do or makes otherwise than it was told.
+    """
+    connection = keys.connection
+    with keys.records.locked():
+        sweep(keys)
+        if keys.label_taken(spec.label):
+            raise ConflictError(
+                f"this token already has a key {spec.label}",
+                hint="choose another label, or delete that key first",
+                uri=str(connection.uri),
+            )
+        connection.run("let a key be tried", lambda session: _rehearse(keys, session, spec))
+        keys.records.save(record)
+        try:
+            made = connection.run(
+                "make the key", lambda session: _make(keys, session, spec, make, record),
+                again=False,
+            )  # fmt: skip
+            _settle(keys, record, made)
+        except BaseException:
+            with suppress(MeshHsmError):  # what cannot be cleaned up now keeps its record
+                _destroy(keys, record)
+            raise
+    return made
+
+
+def delete(keys: Keys, entry: Entry) -> None:
+    """Destroy a key on the token: it is gone for everybody."""
+    with keys.records.locked():
+        sweep(keys)
+        remembered = entry.record or Record(entry.label, entry.identifier.hex(), entry.use)
+        keys.records.save(replace(remembered, stage=Stage.DELETING))
+        try:
+            _destroy(keys, remembered)
+        except MeshHsmError:
+            with suppress(MeshHsmError):
+                if _is_whole(keys, entry):
+                    _restore(keys, entry)
+            raise
+
+
+def sweep(keys: Keys) -> None:
+    """Destroy what others began and did not finish. Within ``records.locked`` only."""
+    for record in keys.records.all():
+        if record.stage is not Stage.MADE:
+            _destroy(keys, record)
+
+
+def _rehearse(keys: Keys, session: Session, spec: KeySpec) -> None:
+    """Refuse before anything is stored what a session key shows to be impossible."""
+    sessions = keys.connection.sessions
+    trying.try_out(sessions, session, spec.algorithm, spec.use, private=True)
+    refusal = Dialect.of(sessions).refusals.get((spec.algorithm, spec.use is Use.SIGN))
+    if refusal:
+        raise UnsupportedError(
+            f"no {spec.algorithm} key to {spec.use} on this token: {refusal}",
+            uri=str(keys.connection.uri),
+        )
+
+
+def _make(keys: Keys, session: Session, spec: KeySpec, make: Maker, record: Record) -> Entry:
+    always = spec.pin is PinPolicy.ALWAYS
+    wish = Wish(
+        curve(spec.algorithm),
+        spec.use,
+        spec.label,
+        record.octets,
+        always_authenticate=always,
+        exportable=spec.allow_exportable,
+    )
+    public, key = make(session, wish)
+    told = read(key, (Attribute.ID, Attribute.LABEL))
+    identifier = told.get(Attribute.ID, record.octets)
+    if identifier != record.octets:  # the token numbers its keys itself
+        own = replace(record, identifier=identifier.hex())
+        keys.records.save(own)
+        keys.records.remove(record)
+    else:
+        own = record
+    try:
+        return _accept(keys, session, wish, spec, own, public, key)
+    except BaseException:
+        if own is not record:
+            with suppress(PKCS11Error, MeshHsmError):
+                objects.destroy(session, own.octets)
+                keys.records.remove(own)
+        raise
+
+
+def _accept(
+    keys: Keys,
+    session: Session,
+    wish: Wish,
+    spec: KeySpec,
+    record: Record,
+    public: Object,
+    key: Object,
+) -> Entry:
+    """Read back what the token really stored, try it, and refuse what was not asked for."""
+    connection = keys.connection
+    point = trying.public_point(wish.curve, public)
+    told = statements.told_of(key)
+    custody = statements.classify(told)
+    if custody in (CustodyClass.EXPORTABLE, CustodyClass.UNKNOWN) and not spec.allow_exportable:
+        said = "can leave it" if custody is CustodyClass.EXPORTABLE else "may be able to leave it"
+        raise UnsupportedError(
+            f"the token makes a key that {said} ({custody}); it was destroyed",
+            hint="another token; or --allow-exportable, if that is what you want",
+            uri=str(connection.uri),
+        )
+    wanted = "sign" if spec.use is Use.SIGN else "derive"
+    if (uses := statements.uses(told)) != [wanted]:
+        raise UnsupportedError(
+            f"the token makes a key to {' and '.join(uses) or 'do nothing'} where one to {wanted} "
+            "was asked for; it was destroyed",
+            uri=str(connection.uri),
+        )
+    if read(public, (Attribute.LABEL,)).get(Attribute.LABEL) != spec.label:
+        raise UnsupportedError(
+            "the token does not keep the label as it is", hint="choose a shorter, plain one"
+        )
+    if spec.pin is PinPolicy.ALWAYS:
+        _check_that_it_asks(connection.uri, session, wish, key)
+    elif refusal := trying.check(connection.sessions, session, wish, public, key):
+        raise DeviceError(f"the new key does not work: {refusal}", uri=str(connection.uri))
+    statement = statements.of_key(connection.found, told, replace(record, stage=Stage.MADE))
+    record = replace(record, stage=Stage.MADE, statement=statement.to_json())
+    return Entry(spec.label, record.octets, spec.use, point, record)
+
+
+def _check_that_it_asks(uri: object, session: Session, wish: Wish, key: Object) -> None:
+    try:
+        operations.sign(session, key, wish.curve, bytes(trying.digest_size(wish.curve)), None)
+    except UserNotLoggedIn:
+        return
+    raise UnsupportedError(
+        "the token stores that the key wants its PIN each time, and signs without",
+        hint="leave it at one PIN for the whole session",
+        uri=str(uri),
+    )
+
+
+def _settle(keys: Keys, record: Record, made: Entry) -> None:
+    assert made.record is not None  # noqa: S101  it was made here
+    keys.records.save(made.record)
+    if made.identifier != record.octets:
+        keys.records.remove(record)
+
+
+def _destroy(keys: Keys, record: Record) -> None:
+    connection = keys.connection
+
+    def destroy(session: Session) -> None:
+        objects.destroy(session, record.octets)
+
+    connection.run("destroy the key", destroy)
+    connection.sessions.forget_object(record.octets)
+    keys.records.remove(record)
+
+
+def _is_whole(keys: Keys, entry: Entry) -> bool:
+    """Whether both halves are still there after a deletion that failed."""
+
+    def look(session: Session) -> bool:
+        return objects.private(session, entry.identifier) is not None and any(
+            objects.publics(session, identifier=entry.identifier)
+        )
+
+    return keys.connection.run("look for the key", look)
+
+
+def _restore(keys: Keys, entry: Entry) -> None:
+    if entry.record is not None:
+        keys.records.save(entry.record)
+    else:
+        keys.records.remove(Record(entry.label, entry.identifier.hex(), entry.use))

@@ -1,0 +1,133 @@
+"""How this token wants to be spoken to: found by asking it, remembered, never looked up by vendor.
+
+Open this file when a token that should do a curve does not. Two modules rarely agree on the key
+type of X25519, on the name of a curve or on which attributes they know, and a mechanism list tells
+none of it. So each curve is tried with a session key, which leaves no trace on the token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from pkcs11 import Attribute, MechanismFlag
+from pkcs11.exceptions import PKCS11Error
+
+from mesh_hsm.custody import CustodyClass
+from mesh_hsm.provider import Use
+from mesh_hsm_pkcs11.binding import Kind, Mech
+from mesh_hsm_pkcs11.curve_forms import OIDS, OTHER_NAMES, PRINTABLE
+from mesh_hsm_pkcs11.operations import WAYS, Way
+from mesh_hsm_pkcs11.sessions import Sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a key pair of a curve is made: its key type, the mechanism, the curve's name."""
+
+    kind: Kind
+    mechanism: Mech
+    parameters: bytes
+
+
+def _recipes(name: str) -> Iterator[Recipe]:
+    if name.startswith("P-"):
+        yield Recipe(Kind.EC, Mech.EC_KEY_PAIR_GEN, OIDS[name])
+        return
+    edwards = (Kind.EC_EDWARDS, Mech.EC_EDWARDS_KEY_PAIR_GEN)
+    montgomery = (Kind.EC_MONTGOMERY, Mech.EC_MONTGOMERY_KEY_PAIR_GEN)
+    own = edwards if name.startswith("Ed") else montgomery
+    kinds = (own,) if own == edwards else (own, edwards)  # 3.0's way, then what came before it
+    for kind in kinds:
+        for parameters in (OIDS[name], PRINTABLE[name]):
+            yield Recipe(*kind, parameters)
+    if own == montgomery:
+        for parameters in (*OTHER_NAMES.get(name, ()), OIDS[name]):
+            yield Recipe(Kind.EC, Mech.EC_KEY_PAIR_GEN, parameters)
+
+
+RECIPES: Final = {name: tuple(_recipes(name)) for name in OIDS}
+
+
+@dataclass(slots=True)
+class Dialect:
+    """What has been found out about one token in this process.
+
+    Of an algorithm and whether it signs, ``refusals`` say why it cannot be had, ``proved`` that it
+    was seen to work, with a key of the class in ``custody``; what is in neither is unknown.
+    ``trials`` is False for tokens that make no session keys.
+    """
+
+    mechanisms: dict[int, tuple[MechanismFlag, int, int]]
+    recipes: dict[str, Recipe] = field(default_factory=dict)
+    ways: dict[str, Way] = field(default_factory=dict)
+    left_out: frozenset[Attribute] = frozenset()
+    proved: set[tuple[str, bool]] = field(default_factory=set)
+    custody: dict[tuple[str, bool], CustodyClass] = field(default_factory=dict)
+    refusals: dict[tuple[str, bool], str] = field(default_factory=dict)
+    trials: bool = True
+
+    @classmethod
+    def of(cls, sessions: Sessions) -> Dialect:
+        """The dialect of a token, begun with its mechanism list the first time."""
+        if "dialect" not in sessions.memory:
+            sessions.memory["dialect"] = cls(_mechanisms(sessions))
+        return cast("Dialect", sessions.memory["dialect"])
+
+    def recipes_for(self, name: str) -> tuple[Recipe, ...]:
+        """The recipes worth trying: the one that worked, else those whose mechanism is listed."""
+        if name in self.recipes:
+            return (self.recipes[name],)
+        return tuple(r for r in RECIPES[name] if r.mechanism in self.mechanisms)
+
+    def ways_for(self, name: str) -> tuple[Way, ...]:
+        """The ways of asking for an agreement: the one that worked, else all."""
+        return (self.ways[name],) if name in self.ways else WAYS
+
+    def lists(self, name: str, use: Use) -> bool:
+        """Whether the mechanism list allows for it; what it promises, it may still not keep."""
+        if not self.recipes_for(name):
+            return False
+        if use is not Use.SIGN:
+            return Mech.ECDH1_DERIVE in self.mechanisms and not name.startswith("Ed")
+        if name.startswith("X"):
+            return False
+        return (Mech.EDDSA if name.startswith("Ed") else Mech.ECDSA) in self.mechanisms
+
+    def standard(self, name: str, use: Use) -> bool:
+        """Whether the list promises it in PKCS #11 v3.0's own way, sizes included."""
+        if not self.lists(name, use):
+            return False
+        recipe, bits = RECIPES[name][0], _BITS[name]
+        if recipe.mechanism not in self.mechanisms:
+            return False
+        _, smallest, largest = self.mechanisms[recipe.mechanism]
+        return smallest <= bits <= largest
+
+
+_BITS: Final = {
+    "P-256": 256,
+    "P-384": 384,
+    "P-521": 521,
+    "X25519": 255,
+    "Ed25519": 255,
+    "X448": 448,
+    "Ed448": 448,
+}
+
+
+def _mechanisms(sessions: Sessions) -> dict[int, tuple[MechanismFlag, int, int]]:
+    slot = sessions.token().slot
+    found: dict[int, tuple[MechanismFlag, int, int]] = {}
+    known = {int(number) for number in Mech}
+    for number in slot.get_mechanisms():
+        if int(number) not in known:
+            continue
+        try:
+            info = slot.get_mechanism_info(number)
+        except PKCS11Error:
+            continue
+        sizes = (info.min_key_length or 0, info.max_key_length or 0)
+        found[int(number)] = (MechanismFlag(info.flags), *sizes)
+    return found

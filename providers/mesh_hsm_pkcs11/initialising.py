@@ -1,0 +1,141 @@
+"""What a security officer does: C_InitToken, C_InitPIN. Open this file to see what erases a token.
+
+Every PIN is asked for, and everything that can be refused is refused, before anything is sent.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pkcs11
+from pkcs11 import TokenFlag
+from pkcs11.exceptions import PinIncorrect, PinLocked
+
+from mesh_hsm.errors import (
+    ConflictError,
+    DeviceError,
+    FormatError,
+    LastTryError,
+    LockedOutError,
+    UnsupportedError,
+    WrongSecretError,
+)
+from mesh_hsm.secret_source import SecretKind, SecretRequest, SecretSource
+from mesh_hsm_pkcs11 import cryptoki, slots
+from mesh_hsm_pkcs11.binding import MAPPER
+from mesh_hsm_pkcs11.errors import explained
+from mesh_hsm_pkcs11.pin import Pin
+from mesh_hsm_pkcs11.pins import check_new, new_pin
+from mesh_hsm_pkcs11.slots import Found
+
+_LABEL_OCTETS: Final = 32
+
+
+def initialise(found: Found, label: str, secrets: SecretSource, *, erase: bool, uri: str) -> Found:
+    """Erase a token and give it a name and PINs: the token as it is then."""
+    if (
+        not label.isprintable()
+        or not 1 <= len(label.encode()) <= _LABEL_OCTETS
+        or (label != label.strip())
+    ):
+        raise FormatError(f"a token's label is 1 to {_LABEL_OCTETS} printable octets")
+    if found.facts.initialised and not erase:
+        raise ConflictError(
+            f"the token {found.facts.label} is initialised already; everything on it would be lost",
+            hint="--erase, if that is what you want",
+            uri=uri,
+        )
+    module = found.module
+    taken = [one for one in slots.present(module) if one.facts.label == label]
+    if any(one.facts.slot_id != found.facts.slot_id for one in taken):
+        raise ConflictError(f"another token is called {label} already", hint="choose another label")
+    if found.facts.initialised:
+        so_pin = _so_pin(found, secrets, uri)
+    else:
+        so_pin = new_pin(secrets, found, SecretKind.NEW_SO_PIN)
+    user_pin = new_pin(secrets, found, SecretKind.NEW_PIN)
+    before = {_identity(one) for one in slots.present(module)}
+    with module.turn(), explained("be initialised", uri), _so_refusal(found, uri):
+        module.cryptoki.init_token(found.slot.slot_id, so_pin, label)
+    made = _made(found, label, before, uri)
+    _set_pin(made, so_pin, user_pin, uri)
+    return _made(made, label, set(), uri)
+
+
+def reset_pin(found: Found, secrets: SecretSource, uri: str) -> None:
+    """Set the user's PIN anew; the keys stay."""
+    if not found.facts.initialised:
+        raise UnsupportedError(
+            "the token is not initialised", hint=f"mesh-hsm token init '{uri}' --label NAME"
+        )
+    so_pin = _so_pin(found, secrets, uri)
+    user_pin = new_pin(secrets, found, SecretKind.NEW_PIN)
+    _set_pin(found, so_pin, user_pin, uri)
+
+
+def _so_pin(found: Found, secrets: SecretSource, uri: str) -> Pin:
+    flags = found.slot.get_token().flags
+    subject = f"token {found.facts.label}"
+    if flags & TokenFlag.SO_PIN_LOCKED:
+        raise LockedOutError(
+            "the security officer's PIN is locked after too many wrong ones",
+            hint="only the manufacturer's own tools may help now",
+            uri=uri,
+        )
+    remaining = 1 if flags & TokenFlag.SO_PIN_FINAL_TRY else None
+    request = SecretRequest(SecretKind.SO_PIN, subject, remaining)
+    if remaining == 1 and not secrets.consents_to_last_try(request):
+        raise LastTryError(
+            "one try is left before the security officer's PIN locks; it was not tried",
+            hint="agree to it with --use-last-try",
+            uri=uri,
+        )
+    pin = Pin(secrets.secret(request))
+    check_new(pin, found)  # a length that it never takes costs no try
+    return pin
+
+
+class _so_refusal:  # noqa: N801  reads as what it does in a with statement
+    """Turn a refused PIN within the block into our error: it is the security officer's."""
+
+    def __init__(self, found: Found, uri: str) -> None:
+        self._found, self._uri = found, uri
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, (PinIncorrect, PinLocked)):
+            left = 1 if self._found.slot.get_token().flags & TokenFlag.SO_PIN_FINAL_TRY else None
+            raise WrongSecretError(
+                "the token refused the security officer's PIN",
+                attempts_remaining=0 if isinstance(error, PinLocked) else left,
+                uri=self._uri,
+            ) from None
+
+
+def _set_pin(found: Found, so_pin: Pin, user_pin: Pin, uri: str) -> None:
+    module = found.module
+    with module.turn(), explained("set its user PIN", uri), _so_refusal(found, uri):
+        session: pkcs11.Session = found.slot.get_token().open(rw=True, attribute_mapper=MAPPER)
+        try:
+            module.cryptoki.login(session.handle, cryptoki.SO, so_pin)  # type: ignore[attr-defined]  # the binding's stubs lack it
+            try:
+                session.init_pin(user_pin.text)
+            finally:
+                module.cryptoki.logout(session.handle)  # type: ignore[attr-defined]  # the same
+        finally:
+            session.close()
+
+
+def _made(found: Found, label: str, before: set[tuple[str, str]], uri: str) -> Found:
+    """The token after it was initialised: some modules give it another slot, or a new serial."""
+    named = [one for one in slots.present(found.module) if one.facts.label == label]
+    new = [one for one in named if _identity(one) not in before] or named
+    same = [one for one in new if one.facts.slot_id == found.facts.slot_id] or new
+    if len(same) != 1:
+        raise DeviceError("the token cannot be found after it was initialised", uri=uri)
+    return same[0]
+
+
+def _identity(found: Found) -> tuple[str, str]:
+    return found.facts.label, found.facts.serial

@@ -1,0 +1,165 @@
+"""Getting in: what is read before a PIN is tried, and what is done with it. hsm-1 §12.
+
+Open this file to audit when a PIN is asked for, sent, kept and forgotten. Login belongs to the
+whole process: whoever opens a token here proves the PIN himself, to the token if nobody is logged
+in yet, and else against the one that was right.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pkcs11 import TokenFlag
+from pkcs11.exceptions import PinIncorrect, PinLocked, UserAlreadyLoggedIn
+
+from mesh_hsm.errors import LastTryError, MeshHsmError, WrongSecretError
+from mesh_hsm.secret_source import SecretKind, SecretRequest, SecretSource
+from mesh_hsm.uri import Uri
+from mesh_hsm_pkcs11 import cryptoki, pin_source
+from mesh_hsm_pkcs11.errors import locked_out
+from mesh_hsm_pkcs11.pin import Pin
+from mesh_hsm_pkcs11.sessions import Session, Sessions
+
+_NOT_NEEDED = Pin(b"")
+
+
+class Login:
+    """One opened token's right to use its private objects. Forgets its PIN when it is closed."""
+
+    def __init__(self, sessions: Sessions, secrets: SecretSource, uri: Uri) -> None:
+        self.secrets = secrets
+        self._sessions = sessions
+        self._uri = uri
+        self._pin: Pin | None = None
+        self._proved: int | None = None
+
+    @property
+    def is_in(self) -> bool:
+        """Whether nothing more need be asked, as far as we know."""
+        now = self._sessions.login_generation
+        return now is not None and now == self._proved == self._sessions.generation
+
+    def ensure(self, session: Session) -> None:
+        """Log in, unless this holder has proved its PIN already. The token's errors pass through.
+
+        Raises ``SecretRequiredError``, ``LastTryError``, ``LockedOutError``, ``WrongSecretError``;
+        in all but the last nothing was sent.
+        """
+        if self.is_in and session.generation == self._proved:
+            return
+        shared = self._sessions
+        with shared.login_lock:
+            flags = shared.token().flags
+            if not flags & TokenFlag.LOGIN_REQUIRED:
+                pin = _NOT_NEEDED
+            elif shared.login_generation == session.generation:
+                pin = self._pin or self.ask(flags)
+                self._compare(pin)
+            else:
+                pin = self._enter(session, flags)
+            shared.login_generation = self._proved = session.generation
+            self._pin = pin
+
+    def ask(self, flags: TokenFlag) -> Pin:
+        """The PIN from its source, after what is left of its tries was read."""
+        remaining = attempts(flags)
+        request = SecretRequest(SecretKind.PIN, self._subject, remaining)
+        self._check(flags, request)
+        held = pin_source.read(self._uri)
+        return Pin(self.secrets.secret(request) if held is None else held)
+
+    def confirm(self) -> Pin:
+        """The PIN for a single use of a key that wants one each time: asked, and not kept."""
+        return self.ask(self._sessions.token().flags)
+
+    @contextmanager
+    def wrong_pin_told(self) -> Iterator[None]:
+        """Turn the token's refusal of a PIN within the block into our error, with what is left."""
+        wrong = False
+        try:
+            yield
+        except PinIncorrect:
+            wrong = True
+        except PinLocked:
+            raise locked_out(str(self._uri)) from None
+        if wrong:  # outside: the binding's error is no cause that anybody needs
+            raise self.refused()
+
+    def refused(self) -> MeshHsmError:
+        """The error for a PIN that was wrong, with what is left now."""
+        self._pin = self._proved = None
+        remaining = attempts(self._sessions.token().flags)
+        if remaining == 0:
+            return WrongSecretError(
+                "the token refused the PIN and is locked now",
+                attempts_remaining=0,
+                hint=locked_out(str(self._uri)).hint,
+                uri=str(self._uri),
+            )
+        said = "; one try is left" if remaining == 1 else ""
+        return WrongSecretError(
+            f"the token refused the PIN{said}", attempts_remaining=remaining, uri=str(self._uri)
+        )
+
+    def forget(self) -> None:
+        """Drop the PIN."""
+        self._pin = self._proved = None
+
+    def changed(self, pin: Pin) -> None:
+        """The token has this PIN now."""
+        self._pin = pin
+        if self._sessions.login_mark is not None:
+            self._sessions.login_mark = pin.mark
+
+    @property
+    def _subject(self) -> str:
+        return f"token {self._sessions.found.facts.label}"
+
+    def _enter(self, session: Session, flags: TokenFlag) -> Pin:
+        module = self._sessions.module.cryptoki
+        if flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH:
+            module.login(session.handle, cryptoki.USER, None)
+            return _NOT_NEEDED
+        if self._pin is None:
+            pin = self.ask(flags)
+        else:
+            pin = self._pin
+            self._check(flags, SecretRequest(SecretKind.PIN, self._subject, attempts(flags)))
+        mark: bytes | None = pin.mark
+        with self.wrong_pin_told():
+            try:
+                module.login(session.handle, cryptoki.USER, pin)
+            except UserAlreadyLoggedIn:
+                # By another part of this program, past us: nobody can say whether it is right.
+                mark = None
+        self._sessions.login_mark = mark
+        return pin
+
+    def _check(self, flags: TokenFlag, request: SecretRequest) -> None:
+        if request.attempts_remaining == 0:
+            raise locked_out(str(self._uri))
+        if request.attempts_remaining == 1 and not self.secrets.consents_to_last_try(request):
+            raise LastTryError(
+                f"one try is left before the token locks; the PIN of {request.subject} was not "
+                "tried",
+                hint="agree to it with --use-last-try",
+                uri=str(self._uri),
+            )
+
+    def _compare(self, pin: Pin) -> None:
+        mark = self._sessions.login_mark
+        if mark is not None and not hmac.compare_digest(mark, pin.mark):
+            self._pin = None
+            raise WrongSecretError(
+                "this is not the PIN with which this program is logged in to the token",
+                uri=str(self._uri),
+            )
+
+
+def attempts(flags: TokenFlag) -> int | None:
+    """Tries left, as far as PKCS #11 tells: 0 or 1, and None for more (v3.0 §3.2)."""
+    if flags & TokenFlag.USER_PIN_LOCKED:
+        return 0
+    return 1 if flags & TokenFlag.USER_PIN_FINAL_TRY else None

@@ -1,0 +1,140 @@
+"""A loaded PKCS #11 module: once per real file and process. Open this file when one will not load.
+
+Also for what happens to threads (a module that cannot lock itself gets one lock of ours) and to
+forked children (which must initialise the module anew, PKCS #11 v3.0 §5.4).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from pkcs11 import Slot, _pkcs11
+
+from mesh_hsm.errors import ProviderUnavailableError
+from mesh_hsm_pkcs11 import cryptoki
+from mesh_hsm_pkcs11.cryptoki import Cryptoki
+
+
+class Module:
+    """One module. ``epoch`` grows whenever it was initialised: older sessions and handles are void.
+
+    Made by ``Module.load`` alone, since two of the same file would undo each other's state.
+    """
+
+    _loaded: ClassVar[dict[Path, Module]] = {}
+    _loading: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.epoch = 0
+        self.cryptoki = Cryptoki(path)
+        # Without its __init__, which would call C_Initialize(NULL).
+        make: Callable[..., _pkcs11.lib] = _pkcs11.lib.__new__
+        self._library = make(_pkcs11.lib, str(path))
+        self._lock = threading.RLock()
+        self._locks_itself = False
+        self._initialised = False
+        self._ours = False
+        self._forked = False
+        self._initialise()
+        info = self.cryptoki.library_info()
+        self.manufacturer = _text(bytes(info.manufacturer))
+        self.description = _text(bytes(info.description))
+        self.version = f"{info.version.major}.{info.version.minor}"
+
+    @classmethod
+    def load(cls, path: Path) -> Module:
+        """The module in a file. Raises ``ProviderUnavailableError`` with what is wrong with it."""
+        with cls._loading:
+            real = path.resolve()
+            if real not in cls._loaded:
+                _check_file(path)
+                cls._loaded[real] = cls(real)
+            module = cls._loaded[real]
+        with module.turn():
+            return module
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Around every call into the module, or a run of calls that belong together."""
+        if not self._initialised:
+            with self._lock:
+                if not self._initialised:
+                    self._initialise()
+        if self._locks_itself:
+            yield
+        else:
+            with self._lock:
+                yield
+
+    def slots(self) -> list[Slot]:
+        """Every slot with a token in it, asked now."""
+        return list(self._library.get_slots(token_present=True))
+
+    def lost(self) -> None:
+        """The module says that it is not initialised: somebody else in this process ended it."""
+        self._initialised = False
+
+    def end(self) -> None:
+        """C_Finalize, if it was we who initialised it. The next call initialises it again."""
+        with self._lock:
+            if self._initialised and self._ours:
+                self.cryptoki.finalize()
+            self._initialised = False
+
+    def _initialise(self) -> None:
+        if self._forked:
+            # The parent's sessions look alive in this copy of its memory; they are not ours.
+            self.cryptoki.finalize()
+        value = self.cryptoki.initialize(locking=True)
+        self._locks_itself = value == 0
+        if value == cryptoki.CANT_LOCK:
+            value = self.cryptoki.initialize(locking=False)
+        self._ours = value == 0
+        # Initialised by another part of this program: nobody knows with which locks, if any.
+        if value not in (0, cryptoki.ALREADY_INITIALIZED):
+            raise ProviderUnavailableError(
+                f"the module {self.path} does not start (CKR {value:#x})",
+                hint="check its own configuration; mesh-hsm doctor says more",
+            )
+        self._initialised, self._forked = True, False
+        self.epoch += 1
+
+    def __repr__(self) -> str:
+        return f"Module({str(self.path)!r})"
+
+
+def forget_modules() -> None:
+    """End every module, so that each starts anew: with a changed configuration, say."""
+    for module in list(Module._loaded.values()):
+        module.end()
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise ProviderUnavailableError(
+            f"there is no PKCS #11 module {path}", hint="install it, or name another one"
+        )
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "replace").rstrip(" \0")
+
+
+def _after_fork() -> None:
+    # Another thread of the parent may have held these; in the child nobody will ever let go.
+    Module._loading = threading.Lock()
+    for module in Module._loaded.values():
+        module._lock = threading.RLock()
+        module._forked = module._forked or module._initialised
+        module._initialised = False
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(forget_modules)

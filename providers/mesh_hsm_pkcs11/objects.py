@@ -1,0 +1,108 @@
+"""Objects on a token: which are ours, and how one is found. Open this file when a key is not found.
+
+Ours carry it in CKA_ID: ``mesh-hsm``, a version octet, a use octet, ten random octets. A key is
+looked up by what it is called, never by listing everything on the token.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pkcs11 import Attribute, Object, ObjectClass
+from pkcs11.exceptions import PKCS11Error
+
+from mesh_hsm.curves import Point
+from mesh_hsm.errors import DeviceError, InvalidPointError
+from mesh_hsm.provider import Use
+from mesh_hsm_pkcs11.binding import read
+from mesh_hsm_pkcs11.curve_forms import read_curve, read_point
+from mesh_hsm_pkcs11.errors import VANISHED
+from mesh_hsm_pkcs11.sessions import Session
+
+SEALING: Final = b"w"
+_MARK: Final = b"mesh-hsm\x01"
+_SIZE: Final = 20
+_USES: Final = {Use.SIGN: b"s", Use.ENCRYPT: b"e", Use.AUTHENTICATE: b"a"}
+_BY_OCTET: Final = {octet: use for use, octet in _USES.items()}
+_PUBLIC: Final = (Attribute.LABEL, Attribute.ID, Attribute.EC_PARAMS, Attribute.EC_POINT)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicObject:
+    """What a token shows of a key without a login. ``use`` is None for a key not marked as ours."""
+
+    label: str
+    identifier: bytes
+    point: Point
+    use: Use | None
+    seals: bool
+
+
+def new_identifier(use: Use | None) -> bytes:
+    """A CKA_ID for a key of this use; None: the key under which secrets are sealed."""
+    octet = SEALING if use is None else _USES[use]
+    return _MARK + octet + os.urandom(_SIZE - len(_MARK) - 1)
+
+
+def publics(session: Session, **wanted: Any) -> Iterator[PublicObject]:
+    """The elliptic public keys on the token, all or those with ``label`` or ``identifier``."""
+    template: dict[Attribute, Any] = {
+        Attribute.CLASS: ObjectClass.PUBLIC_KEY,
+        Attribute.TOKEN: True,
+        **{_NAMES[name]: value for name, value in wanted.items()},
+    }
+    for found in search(session, template):
+        told = read(found, _PUBLIC)
+        curve = read_curve(told.get(Attribute.EC_PARAMS, b""))
+        if curve is None or not told.get(Attribute.LABEL):
+            continue  # another kind of key, or one that nobody could name
+        identifier = told.get(Attribute.ID, b"")
+        with suppress(DeviceError, InvalidPointError, KeyError):
+            point = read_point(curve, told[Attribute.EC_POINT])
+            octet = _use_octet(identifier)
+            yield PublicObject(
+                told[Attribute.LABEL], identifier, point, _BY_OCTET.get(octet), octet == SEALING
+            )
+
+
+def private(session: Session, identifier: bytes) -> Object | None:
+    """The private key with this CKA_ID; looked for once in a session."""
+    if identifier not in session.objects:
+        wanted = {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.ID: identifier}
+        found = search(session, wanted)
+        if not found:
+            return None
+        session.objects[identifier] = found[0]
+    return session.objects[identifier]
+
+
+def destroy(session: Session, identifier: bytes) -> None:
+    """Destroy every object with this CKA_ID, the private one first. None left is no error."""
+    session.objects.pop(identifier, None)
+    for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
+        wanted = {Attribute.CLASS: kind, Attribute.TOKEN: True, Attribute.ID: identifier}
+        for found in search(session, wanted):
+            with suppress(*VANISHED):
+                found.destroy()
+
+
+def search(session: Session, template: dict[Attribute, Any]) -> list[Object]:
+    """Every object that fits. The search is over when this returns: a second one may begin."""
+    try:
+        return list(session.raw.get_objects(template))
+    except PKCS11Error:
+        session.sound = False  # the search may still be open in it
+        raise
+
+
+def _use_octet(identifier: bytes) -> bytes:
+    if len(identifier) != _SIZE or not identifier.startswith(_MARK):
+        return b""
+    return identifier[len(_MARK) : len(_MARK) + 1]
+
+
+_NAMES: Final = {"label": Attribute.LABEL, "identifier": Attribute.ID}

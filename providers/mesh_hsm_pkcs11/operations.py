@@ -1,0 +1,135 @@
+"""The two calls that use a private key. Open this file to audit agreement and signature.
+
+``C_DeriveKey`` by ECDH1 without a KDF gives a session object; its value is read once, and it is
+destroyed whatever happens. ``C_Sign`` gives a signature that the contract verifies before release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from pkcs11 import Attribute, Object
+from pkcs11.exceptions import ArgumentsBad, MechanismParamInvalid, PinIncorrect, PKCS11Error
+
+from mesh_hsm.curves import Curve, Point, XOnly
+from mesh_hsm.errors import DeviceError
+from mesh_hsm_pkcs11 import templates
+from mesh_hsm_pkcs11.binding import Mech, mechanism, packed
+from mesh_hsm_pkcs11.cryptoki import Cryptoki
+from mesh_hsm_pkcs11.curve_forms import in_octet_string, peer_octets
+from mesh_hsm_pkcs11.errors import REFUSED
+from mesh_hsm_pkcs11.pin import Pin
+from mesh_hsm_pkcs11.sessions import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a module wants to be asked for an agreement."""
+
+    der: bool
+    sized: bool
+
+
+# Raw points and a length first: every module seen so far takes these.
+WAYS: Final = (Way(False, True), Way(False, False), Way(True, True), Way(True, False))
+
+
+def agree(
+    cryptoki: Cryptoki, session: Session, key: Object, P: Point, ways: Iterable[Way], private: bool
+) -> tuple[XOnly, Way]:
+    """x(kP), and the first of ``ways`` that the module took.
+
+    The module's own error for the first way passes through if it took none.
+    """
+    refused: PKCS11Error | None = None
+    for way in ways:
+        try:
+            return _agree(cryptoki, session, int(key.handle or 0), P, way, private), way
+        except REFUSED as error:
+            refused = refused or error
+    assert refused is not None  # noqa: S101  there is at least one way
+    raise refused
+
+
+def _agree(
+    cryptoki: Cryptoki, session: Session, key: int, P: Point, way: Way, private: bool
+) -> XOnly:
+    curve = P.curve
+    peer = peer_octets(P)
+    template = _secret(curve.field_size if way.sized else None, private)
+    handle = session.handle
+    secret = cryptoki.derive(
+        handle, key, Mech.ECDH1_DERIVE, in_octet_string(peer) if way.der else peer, template
+    )
+    try:
+        octets = cryptoki.read(handle, secret, Attribute.VALUE, curve.field_size)
+    finally:
+        session.sound = False  # until the secret is gone
+        cryptoki.destroy(handle, secret)
+        session.sound = True
+    if len(octets) < curve.field_size and curve.byteorder == "big":
+        octets = octets.rjust(curve.field_size, b"\0")  # some tokens drop leading zeros
+    if len(octets) != curve.field_size:
+        raise DeviceError(f"the token's agreement on {curve.name} has {len(octets)} octets")
+    return XOnly.decode(curve, octets)
+
+
+@cache
+def _secret(size: int | None, private: bool) -> dict[int, bytes]:
+    return packed(templates.secret(size, private=private))
+
+
+# What EdDSA is asked with (PKCS #11 v3.0 §2.3.14): parameters would make Ed25519 another scheme,
+# Ed25519ctx; Ed448 has them by the book, and some modules sign without.
+_PARAMETERS: Final[dict[str, tuple[Any, ...]]] = {
+    "Ed25519": (None,),
+    "Ed448": ((False, b""), None),
+}
+
+
+def sign(session: Session, key: Object, curve: Curve, octets: bytes, pin: Pin | None) -> bytes:
+    """A signature as the contract wants it: r || s at field width, or EdDSA's octets.
+
+    ``pin`` is for a key that wants one each time: it goes to the token between C_SignInit and
+    C_Sign. The module's own errors pass through.
+    """
+    if curve.family != "edwards":
+        return _plain(curve, _sign(session, key, Mech.ECDSA, None, octets, pin))
+    *first, last = _PARAMETERS[curve.name]
+    for parameter in first:
+        try:
+            return _sign(session, key, Mech.EDDSA, parameter, octets, pin)
+        except (MechanismParamInvalid, ArgumentsBad):
+            continue
+    return _sign(session, key, Mech.EDDSA, last, octets, pin)
+
+
+def _sign(
+    session: Session, key: Any, number: Mech, parameter: Any, octets: bytes, pin: Pin | None
+) -> bytes:
+    try:
+        if pin is None:
+            signature = key._sign(octets, mechanism=mechanism(number), mechanism_param=parameter)
+        else:  # the binding's public way would hold the PIN in its frames
+            signature = key._sign(
+                octets, mechanism=mechanism(number), mechanism_param=parameter, pin=pin.text
+            )
+    except PinIncorrect:
+        session.sound = False  # the operation is still open, waiting for the right one
+        raise
+    return bytes(signature)
+
+
+def _plain(curve: Curve, signature: bytes) -> bytes:
+    """r || s, also from modules that answer with DER."""
+    if len(signature) == 2 * curve.scalar_size:
+        return signature
+    try:
+        r, s = decode_dss_signature(signature)
+        return r.to_bytes(curve.scalar_size, "big") + s.to_bytes(curve.scalar_size, "big")
+    except (ValueError, OverflowError) as error:
+        raise DeviceError("the token's signature has an unknown form") from error

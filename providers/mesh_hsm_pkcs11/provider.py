@@ -1,0 +1,123 @@
+"""Finds tokens in PKCS #11 modules. Open this file for what a URI leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mesh_hsm.errors import MeshHsmError, NotFoundError, ProviderUnavailableError
+from mesh_hsm.provider import Finding, Token, TokenInfo
+from mesh_hsm.secret_source import SecretSource
+from mesh_hsm.uri import Uri
+from mesh_hsm_pkcs11 import diagnosis, discovery, initialising, naming, slots
+from mesh_hsm_pkcs11.connection import Connection
+from mesh_hsm_pkcs11.discovery import Origin, Source
+from mesh_hsm_pkcs11.errors import explained
+from mesh_hsm_pkcs11.module import Module
+from mesh_hsm_pkcs11.records import Records
+from mesh_hsm_pkcs11.slots import Found
+from mesh_hsm_pkcs11.token import Pkcs11Token
+
+
+class Pkcs11Provider:
+    """Tokens ``pkcs11:token=…`` of the modules that the user has named or p11-kit lists.
+
+    ``records`` holds ``modules.toml`` and, in a folder per token, what we remember of its keys.
+    """
+
+    scheme = "pkcs11"
+
+    def __init__(self, records: Path) -> None:
+        self._records = records
+
+    def tokens(self) -> Sequence[TokenInfo]:
+        """Every token of every module. A module that p11-kit lists and that fails is passed over.
+
+        Raises ``ProviderUnavailableError`` for one that the user named.
+        """
+        return [info for _, info in self._present(None)]
+
+    def open(self, uri: Uri, secrets: SecretSource) -> Token:
+        """Open the one token that the URI means. Raises ``NotFoundError`` for none or several."""
+        found, info = self._one(uri)
+        if not found.facts.initialised:
+            raise NotFoundError(
+                "the token is not initialised",
+                hint=f"mesh-hsm token init '{info.uri}' --label NAME",
+                uri=str(uri),
+            )
+        records = Records(self._records, found.name)
+        return Pkcs11Token(info, Connection(found, secrets, info.uri), records)
+
+    def initialise(
+        self, uri: Uri, label: str, secrets: SecretSource, *, erase: bool = False
+    ) -> TokenInfo:
+        """Make an empty token with new PINs. One that is initialised only with ``erase``."""
+        found, info = self._one(uri)
+        made = initialising.initialise(found, label, secrets, erase=erase, uri=str(info.uri))
+        return _info(made, naming.token_uri(made.facts, uri.query))
+
+    def reset_pin(self, uri: Uri, secrets: SecretSource) -> None:
+        """Set the user's PIN anew, as the security officer."""
+        found, info = self._one(uri)
+        initialising.reset_pin(found, secrets, str(info.uri))
+
+    def diagnose(self) -> Sequence[Finding]:
+        """What is wrong with modules and tokens; the codes are in ``diagnosis``."""
+        return list(diagnosis.of_everything(self._records))
+
+    def _one(self, uri: Uri) -> tuple[Found, TokenInfo]:
+        if uri.scheme != self.scheme:
+            raise NotFoundError("no PKCS #11 token has this name", uri=str(uri))
+        fitting = [
+            (found, info) for found, info in self._present(uri) if naming.matches(uri, found.facts)
+        ]
+        if not fitting:
+            raise NotFoundError(
+                "no PKCS #11 token that is plugged in has this name",
+                hint="mesh-hsm token list; mesh-hsm doctor says which modules were asked",
+                uri=str(uri),
+            )
+        if len(fitting) > 1:
+            names = ", ".join(f"'{info.uri}'" for _, info in fitting[:4])
+            raise NotFoundError(
+                f"{len(fitting)} tokens have this name", hint=f"name one: {names}", uri=str(uri)
+            )
+        return fitting[0]
+
+    def _present(self, uri: Uri | None) -> list[tuple[Found, TokenInfo]]:
+        found = [
+            token for source in discovery.modules(uri, self._records) for token in _tokens(source)
+        ]
+        query = uri.query if uri is not None else ()
+        names = naming.token_uris([token.facts for token in found], query)
+        return [(token, _info(token, name)) for token, name in zip(found, names, strict=True)]
+
+
+def _tokens(source: Source) -> Iterator[Found]:
+    if source.obstacle is not None:
+        return
+    try:
+        module = Module.load(source.path)
+        with explained("list its slots"):
+            yield from slots.present(module)
+    except ProviderUnavailableError:
+        if source.origin is not Origin.P11_KIT:
+            raise
+    except MeshHsmError as error:
+        if source.origin is not Origin.P11_KIT:
+            raise ProviderUnavailableError(f"{source.path}: {error}", hint=error.hint) from error
+
+
+def _info(found: Found, uri: Uri) -> TokenInfo:
+    facts = found.facts
+    return TokenInfo(
+        uri=uri,
+        label=facts.label,
+        manufacturer=facts.manufacturer,
+        model=facts.model,
+        serial=facts.serial or None,
+        firmware=found.firmware,
+        hardware=found.hardware,
+        initialised=facts.initialised,
+    )

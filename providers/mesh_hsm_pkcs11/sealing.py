@@ -1,0 +1,94 @@
+"""Small secrets under a key of the token's. Open this file for the layout of a sealed blob.
+
+Blob: ``F("mesh-hsm/1 pkcs11 seal", label, CKA_ID, curve, epk, ciphertext)``. The key is for
+agreement like any other, so that every token that agrees also seals: with a fresh ephemeral key,
+``HKDF-SHA-512(Z, info F("mesh-hsm/1 pkcs11 seal", curve, epk, sealing key), 44)`` is the key and
+nonce of AES-256-GCM, whose associated data is all that stands before the ciphertext.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from mesh_hsm.curves import Point, SecretScalar, curve
+from mesh_hsm.errors import DeviceError, FormatError, InvalidPointError, UnsupportedError
+from mesh_hsm.framing import F
+
+MAGIC: Final = b"mesh-hsm/1 pkcs11 seal"
+PREFERENCE: Final = ("P-384", "X448", "P-521", "P-256", "X25519")
+"""Curves for the sealing key: the one that most tokens have first, then by work factor."""
+
+_LIMIT: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A parsed blob. ``epk`` is a checked foreign point on the sealing key's curve."""
+
+    label: bytes
+    identifier: bytes
+    epk: Point
+    ciphertext: bytes
+
+    @classmethod
+    def parse(cls, blob: bytes) -> Box:
+        """Read a blob. Raises ``FormatError`` unless encoding it again gives the same octets."""
+        fields, rest = [], blob
+        while len(rest) >= 2:
+            size = 2 + int.from_bytes(rest[:2], "big")
+            fields.append(rest[2:size])
+            rest = rest[size:]
+        if F(*fields) != blob or len(fields) != 6 or fields[0] != MAGIC:
+            raise FormatError("not a secret sealed by a PKCS #11 token")
+        try:
+            epk = curve(fields[3].decode("ascii")).decode(fields[4])
+            epk.check_foreign()
+        except (UnicodeDecodeError, UnsupportedError, InvalidPointError) as error:
+            raise FormatError("the sealed secret's ephemeral key is no point") from error
+        return cls(fields[1], fields[2], epk, fields[5])
+
+    def open(self, Z: bytes, sealing_key: Point) -> bytes:
+        """The secret, given the octets Z of the token's agreement with ``epk``.
+
+        Raises ``DeviceError``.
+        """
+        key = _key(Z, self.epk, sealing_key)
+        try:
+            return AESGCM(key[:32]).decrypt(key[32:], self.ciphertext, self._head)
+        except InvalidTag as error:
+            raise DeviceError("the blob was sealed by another token, or was altered") from error
+
+    @property
+    def _head(self) -> bytes:
+        return _head(self.label, self.identifier, self.epk)
+
+
+def check_size(secret: bytes) -> None:
+    """Refuse more than 128 octets: what a device seals, a token seals, and no more."""
+    if len(secret) > _LIMIT:
+        raise FormatError(f"at most {_LIMIT} octets can be sealed")
+
+
+def seal(sealing_key: Point, identifier: bytes, label: str, secret: bytes) -> bytes:
+    """Encrypt to the sealing key with this CKA_ID. ``label`` stands in the blob in clear text."""
+    ephemeral = SecretScalar.random(sealing_key.curve)
+    epk, name = ephemeral.public(), label.encode("utf-8")
+    key = _key(ephemeral.x_of(sealing_key).octets(), epk, sealing_key)
+    head = _head(name, identifier, epk)
+    return head + F(AESGCM(key[:32]).encrypt(key[32:], secret, head))
+
+
+def _head(label: bytes, identifier: bytes, epk: Point) -> bytes:
+    return F(MAGIC, label, identifier, epk.curve.name.encode("ascii"), epk.encode())
+
+
+def _key(Z: bytes, epk: Point, sealing_key: Point) -> bytes:
+    # The nonce may come from the key: neither ever serves a second time.
+    info = F(MAGIC, epk.curve.name.encode("ascii"), epk.encode(), sealing_key.encode())
+    return HKDF(algorithm=SHA512(), length=44, salt=None, info=info).derive(Z)

@@ -1,0 +1,220 @@
+"""The sessions of this process with one token: a small pool. Open this file when a token goes away.
+
+PKCS #11 knows one login per token and process (v3.0 §5.6.8), and it ends with the last session. So
+everybody here who opened a token shares its sessions, and whoever closes it last ends them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import pkcs11
+from pkcs11.exceptions import PKCS11Error, SessionCount, TokenNotPresent, TokenWriteProtected
+
+from mesh_hsm.errors import MeshHsmError
+from mesh_hsm_pkcs11.binding import MAPPER
+from mesh_hsm_pkcs11.errors import is_uninitialised
+from mesh_hsm_pkcs11.module import Module
+from mesh_hsm_pkcs11.slots import Found, find_again
+
+LIMIT = 8
+"""Sessions at most: more threads than this wait for one another."""
+
+_KEPT_IDLE = 2
+_IDLE_SECONDS = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One session, lent to one thread. ``objects`` are private keys found in it, by CKA_ID.
+
+    Whoever leaves an operation or a secret behind in it says so: ``sound`` is then False, and the
+    session is closed instead of lent again.
+    """
+
+    raw: pkcs11.Session
+    generation: int
+    epoch: int
+    idle_since: float = 0.0
+    sound: bool = True
+    objects: dict[bytes, pkcs11.Object] = field(default_factory=dict)
+
+    @property
+    def handle(self) -> int:
+        """CK_SESSION_HANDLE."""
+        return int(self.raw.handle)  # type: ignore[attr-defined]  # the binding's stubs lack it
+
+
+class Sessions:
+    """What this process has open with one token. Made by ``Sessions.of`` and shared."""
+
+    _open: ClassVar[dict[tuple[Path, str], Sessions]] = {}
+    _opening: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, found: Found) -> None:
+        self.module: Module = found.module
+        self.found = found
+        self.generation = 0
+        self.login_generation: int | None = None
+        self.login_mark: bytes | None = None
+        self.login_lock = threading.RLock()
+        self.memory: dict[str, object] = {}
+        self._holders = 0
+        self._token: pkcs11.Token | None = None
+        self._idle: list[Session] = []
+        self._lent = 0
+        self._changed = threading.Condition()
+        self._epoch = found.module.epoch
+
+    # -- life ------------------------------------------------------------------------------------
+
+    @classmethod
+    def of(cls, found: Found) -> Sessions:
+        """The shared sessions with a token; every caller ends with ``release``."""
+        key = (found.module.path, found.name)
+        with cls._opening:
+            shared = cls._open.setdefault(key, cls(found))
+            shared._holders += 1
+            return shared
+
+    def release(self) -> None:
+        """One holder less. The last one ends the login and every session."""
+        with self._opening:
+            self._holders -= 1
+            if self._holders > 0:
+                return
+            self._open.pop((self.module.path, self.found.name), None)
+        with self.module.turn(), self._changed:
+            if self.login_generation == self.generation and self._fresh and self._idle:
+                with suppress(PKCS11Error):
+                    self.module.cryptoki.logout(self._idle[-1].handle)
+            self._forget()
+
+    # -- lending ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def lent(self) -> Iterator[Session]:
+        """A session for this thread alone. The module's own errors pass through."""
+        with self.module.turn():
+            session = self._take()
+            try:
+                yield session
+            except (PKCS11Error, MeshHsmError):
+                raise  # refused, but no operation of ours is left half way
+            except BaseException:
+                session.sound = False
+                raise
+            finally:
+                self._give_back(session)
+
+    def start_over(self, failed: int, error: PKCS11Error) -> None:
+        """Drop everything after ``error`` in a session of generation ``failed``, unless done."""
+        if is_uninitialised(error):
+            self.module.lost()
+        with self.module.turn(), self._changed:
+            if failed == self.generation:
+                self._forget()
+
+    def forget_object(self, identifier: bytes) -> None:
+        """An object was destroyed: its handle must not speak for another one."""
+        with self._changed:
+            for session in self._idle:
+                session.objects.pop(identifier, None)
+
+    def token(self) -> pkcs11.Token:
+        """The token as it describes itself now: its flags are fresh."""
+        with self._changed:
+            if self._token is None:
+                self.found = find_again(self.found)
+                self._token = self.found.slot.get_token()
+            return self._token.slot.get_token()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    @property
+    def _fresh(self) -> bool:
+        return self._epoch == self.module.epoch
+
+    def _take(self) -> Session:
+        with self._changed:
+            while True:
+                if not self._fresh:
+                    self._forget()
+                if self._idle:
+                    break
+                if self._lent < LIMIT:
+                    try:
+                        self._idle.append(self._open_one())
+                        break
+                    except SessionCount:
+                        if not self._lent:
+                            raise
+                self._changed.wait()
+            self._lent += 1
+            return self._idle.pop()
+
+    def _give_back(self, session: Session) -> None:
+        with self._changed:
+            self._lent -= 1
+            if session.epoch != self.module.epoch:
+                pass  # its handle means nothing any more
+            elif (
+                not session.sound
+                or session.generation != self.generation
+                or len(self._idle) >= _KEPT_IDLE
+            ):
+                self._close(session)
+            else:
+                session.idle_since = time.monotonic()
+                self._idle.append(session)
+                while self._idle[0].idle_since < session.idle_since - _IDLE_SECONDS:
+                    self._close(self._idle.pop(0))
+            self._changed.notify()
+
+    def _open_one(self) -> Session:
+        if self._token is None:
+            self.found = find_again(self.found)
+            self._token = self.found.slot.get_token()
+        try:
+            raw = self._token.open(rw=True, attribute_mapper=MAPPER)
+        except TokenWriteProtected:
+            raw = self._token.open(attribute_mapper=MAPPER)
+        except TokenNotPresent:
+            self._token = None
+            raise
+        return Session(raw, self.generation, self.module.epoch)
+
+    def _close(self, session: Session) -> None:
+        with suppress(PKCS11Error):
+            session.raw.close()
+
+    def _forget(self) -> None:
+        """Nothing of what was open counts any more. Sessions that still live are closed."""
+        if self._fresh:
+            for session in self._idle:
+                self._close(session)
+        self._idle.clear()
+        self._token = None
+        self._epoch = self.module.epoch
+        self.generation += 1
+        self.login_generation = self.login_mark = None
+        self._changed.notify_all()
+
+
+def _after_fork() -> None:
+    # The parent's threads are not here to let go of their locks or to give their sessions back.
+    Sessions._opening = threading.Lock()
+    for sessions in Sessions._open.values():
+        sessions.login_lock = threading.RLock()
+        sessions._changed = threading.Condition()
+        sessions._lent = 0
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,135 @@
+"""A token of a PKCS #11 module. Open this file for what can be asked of one, extras included."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Final
+
+from mesh_hsm.curves import XOnly
+from mesh_hsm.custody import PinPolicy
+from mesh_hsm.errors import DeviceError, FormatError, NotFoundError, UnsupportedError
+from mesh_hsm.provider import Capability, DeviceKey, KeySpec, Token, TokenInfo, Use
+from mesh_hsm.uri import Uri
+from mesh_hsm_pkcs11 import capabilities, creating, importing, naming, pins, sealing
+from mesh_hsm_pkcs11.connection import Connection
+from mesh_hsm_pkcs11.key import Pkcs11Key
+from mesh_hsm_pkcs11.keys import SEALING_LABEL, Entry, Keys
+from mesh_hsm_pkcs11.records import Records
+
+_SEALING_KEY_NEEDED: Final = "this token agrees on no curve, and so cannot seal"
+
+
+class Pkcs11Token(Token):
+    """One token and our keys on it. Also ``Imports``, ``Seals`` and ``ChangesPin``.
+
+    Nobody is asked for the PIN before a private key is needed.
+    """
+
+    pin_is_shared = True
+
+    def __init__(self, info: TokenInfo, connection: Connection, records: Records) -> None:
+        self.info = info
+        self._connection = connection
+        self._keys = Keys(connection, records)
+        self._finaliser = weakref.finalize(self, connection.close)
+
+    def __repr__(self) -> str:
+        return f"Pkcs11Token({self.info.uri})"
+
+    # -- the contract ----------------------------------------------------------------------------
+
+    def capabilities(self) -> frozenset[Capability]:
+        """Curves × primitives, tried with session keys as far as the token lets us."""
+        return capabilities.read(self._connection)
+
+    def keys(self) -> Sequence[DeviceKey]:
+        """Every key of ours on the token, by label; no PIN is needed to see them."""
+        return [self._key(entry) for entry in self._keys.all()]
+
+    def key(self, uri: Uri) -> DeviceKey:
+        """The key ``pkcs11:…;object=LABEL``, ``id=…``, or both."""
+        return self._key(self._entry(uri))
+
+    def generate(self, spec: KeySpec) -> DeviceKey:
+        """Make a key pair in the token, read back what it really stored, and try it."""
+        self._check(spec)
+        return self._key(creating.generate(self._keys, spec))
+
+    def delete(self, uri: Uri) -> None:
+        """Destroy a key pair on the token, for everybody who uses it."""
+        creating.delete(self._keys, self._entry(uri))
+
+    def close(self) -> None:
+        """Forget the PIN, and end login and sessions if nobody else here has the token open."""
+        self._finaliser()
+
+    # -- extras ----------------------------------------------------------------------------------
+
+    def import_scalar(self, spec: KeySpec, scalar: int, known_by: tuple[str, ...]) -> DeviceKey:
+        """Take a scalar mod n, wrapped on its way in if the token unwraps keys."""
+        self._check(spec)
+        return self._key(importing.import_scalar(self._keys, spec, scalar, known_by))
+
+    def seal(self, label: str, secret: bytes, pin: PinPolicy = PinPolicy.NONE) -> bytes:
+        """Encrypt at most 128 octets; only this token opens them again, after its PIN."""
+        sealing.check_size(secret)
+        if pin is PinPolicy.ALWAYS:
+            raise UnsupportedError(_NO_PIN_PER_AGREEMENT)
+        found = self._keys.sealing()
+        if found is None:
+            spec = KeySpec(self._sealing_algorithm(), Use.ENCRYPT, SEALING_LABEL)
+            made = creating.generate(self._keys, spec, seals=True)
+            return sealing.seal(made.public, made.identifier, label, secret)
+        return sealing.seal(found.point, found.identifier, label, secret)
+
+    def unseal(self, blob: bytes) -> bytes:
+        """The secret. ``FormatError``: no such blob; ``DeviceError``: another token's, altered."""
+        box = sealing.Box.parse(blob)
+        found = self._keys.sealing(box.identifier)
+        if found is None or found.point.curve is not box.epk.curve:
+            raise DeviceError("the blob was sealed by another token", uri=str(self.info.uri))
+        entry = Entry(SEALING_LABEL, found.identifier, Use.ENCRYPT, found.point, None)
+        answer = self._key(entry).agree(box.epk)
+        Z = answer.octets() if isinstance(answer, XOnly) else answer.agreement_octets()
+        return box.open(Z, found.point)
+
+    def change_pin(self, uri: Uri) -> None:
+        """Change the token's PIN, whichever of its keys is named."""
+        pins.change(self._connection)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _check(self, spec: KeySpec) -> None:
+        """Refuse what the token cannot honour before anybody is asked for a PIN."""
+        self._connection.check_open()
+        self.capability(spec.algorithm, spec.use)
+        if spec.pcrs:
+            raise UnsupportedError("a PKCS #11 token knows no PCRs")
+        if spec.pin is PinPolicy.ALWAYS and spec.use is not Use.SIGN:
+            raise UnsupportedError(_NO_PIN_PER_AGREEMENT)
+
+    def _sealing_algorithm(self) -> str:
+        offered = {
+            c.algorithm for c in self.capabilities() if c.primitive in Use.ENCRYPT.primitives
+        }
+        for algorithm in sealing.PREFERENCE:
+            if algorithm in offered:
+                return algorithm
+        raise UnsupportedError(_SEALING_KEY_NEEDED, uri=str(self.info.uri))
+
+    def _entry(self, uri: Uri) -> Entry:
+        self._connection.check_open()
+        if uri.scheme != "pkcs11" or not naming.matches(uri, self._connection.found.facts):
+            raise NotFoundError("the URI names no key of this token", uri=str(uri))
+        try:
+            name = naming.key_name(uri)
+        except FormatError as error:
+            raise NotFoundError(str(error), hint=error.hint, uri=str(uri)) from error
+        return self._keys.named(name, str(uri))
+
+    def _key(self, entry: Entry) -> Pkcs11Key:
+        return Pkcs11Key(self._connection, naming.key_uri(self.info.uri, entry.label), entry)
+
+
+_NO_PIN_PER_AGREEMENT: Final = "PKCS #11 has no way to give a PIN for each agreement"

@@ -1,0 +1,203 @@
+"""Trying a curve with a session key. Open this file to see what proves a capability.
+
+The key exists for the length of a session, the answer is checked, and nothing is stored. Where the
+token lets nobody do that before a login, its mechanism list must do until there is one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from pkcs11 import Attribute, Object, SlotFlag
+from pkcs11.exceptions import AttributeSensitive, PKCS11Error, SessionReadOnly, UserNotLoggedIn
+
+from mesh_hsm.curves import Curve, Point, curve, ecdsa_digest_size, verify_prehashed
+from mesh_hsm.errors import DeviceError, InvalidPointError
+from mesh_hsm.provider import Use
+from mesh_hsm_pkcs11 import operations, statements, templates
+from mesh_hsm_pkcs11.binding import key_type, mechanism, read
+from mesh_hsm_pkcs11.curve_forms import read_point
+from mesh_hsm_pkcs11.dialect import Dialect, Recipe
+from mesh_hsm_pkcs11.errors import is_gone, name
+from mesh_hsm_pkcs11.sessions import Session, Sessions
+from mesh_hsm_pkcs11.templates import OPTIONAL, Wish
+
+_LABEL: Final = "trial"
+
+
+def try_out(sessions: Sessions, session: Session, algorithm: str, use: Use, private: bool) -> bool:
+    """Find out whether the token does this, and how; what was found stands in its ``Dialect``.
+
+    ``private`` says whether somebody is logged in. False: it cannot be found out (yet).
+    """
+    dialect = Dialect.of(sessions)
+    subject = (algorithm, use is Use.SIGN)
+    if subject in dialect.proved or subject in dialect.refusals:
+        return True
+    if not dialect.lists(algorithm, use):
+        dialect.refusals[subject] = f"it lists no mechanism for {algorithm}"
+        return True
+    if not dialect.trials or sessions.found.slot.flags & SlotFlag.REMOVABLE_DEVICE:
+        return False  # on some cards there is no key but a stored one
+    wish = Wish(curve(algorithm), use, _LABEL, os.urandom(8), token=False, private=private)
+    try:
+        with pair(dialect, session, wish) as (public, key):
+            refusal = check(sessions, session, wish, public, key)
+            custody = statements.classify(statements.told_of(key))
+    except UserNotLoggedIn:
+        return False
+    except PKCS11Error as error:
+        if is_gone(error):
+            raise
+        if isinstance(error, SessionReadOnly):
+            return False
+        if not dialect.proved:
+            dialect.trials = False  # perhaps it makes no session keys at all: the list must do
+            return False
+        refusal = f"it makes no such key ({name(error)})"
+    if refusal:
+        dialect.refusals[subject] = refusal
+    else:
+        dialect.proved.add(subject)
+        dialect.custody[subject] = custody
+    return True
+
+
+@contextmanager
+def pair(dialect: Dialect, session: Session, wish: Wish) -> Iterator[tuple[Object, Object]]:
+    """A key pair for the length of a block, by the first recipe that the token takes."""
+    public, private = generate(dialect, session, wish)
+    try:
+        yield public, private
+    finally:
+        for thing in (private, public):
+            with suppress(PKCS11Error):
+                thing.destroy()
+
+
+def generate(dialect: Dialect, session: Session, wish: Wish) -> tuple[Object, Object]:
+    """C_GenerateKeyPair. Remembers the recipe, and which attributes the token would not have.
+
+    The token's last error passes through if it took none.
+    """
+    failed: PKCS11Error | None = None
+    for recipe in dialect.recipes_for(wish.curve.name):
+        try:
+            made = _generate(dialect, session, wish, recipe)
+        except PKCS11Error as error:
+            if is_gone(error):
+                raise
+            failed = error
+            continue
+        dialect.recipes[wish.curve.name] = recipe
+        return made
+    assert failed is not None  # noqa: S101  there was a recipe, or nobody would have asked
+    raise failed
+
+
+def _generate(
+    dialect: Dialect, session: Session, wish: Wish, recipe: Recipe
+) -> tuple[Object, Object]:
+    try:
+        return _ask(session, wish, recipe, dialect.left_out)
+    except PKCS11Error as error:
+        if is_gone(error) or dialect.left_out:
+            raise
+        refused = error
+    # Perhaps it knows some attribute not: with none of those it could do without, then one by one.
+    try:
+        made = _ask(session, wish, recipe, frozenset(OPTIONAL))
+    except PKCS11Error:
+        raise refused from None
+    left_out = frozenset(OPTIONAL)
+    if not wish.token:
+        for attribute in OPTIONAL:
+            with suppress(PKCS11Error):
+                for thing in _ask(session, wish, recipe, left_out - {attribute}):
+                    thing.destroy()
+                left_out -= {attribute}
+    dialect.left_out = left_out
+    return made
+
+
+def _ask(
+    session: Session, wish: Wish, recipe: Recipe, left_out: frozenset[Attribute]
+) -> tuple[Object, Object]:
+    public, private = session.raw._generate_keypair(
+        key_type(recipe.kind),
+        mechanism=mechanism(recipe.mechanism),
+        capabilities=0,
+        public_template=templates.without(
+            templates.public_key(wish, recipe.kind, recipe.parameters), left_out
+        ),
+        private_template=templates.without(templates.private_key(wish, recipe.kind), left_out),
+    )
+    return public, private
+
+
+def check(
+    sessions: Sessions, session: Session, wish: Wish, public: Object, key: Object
+) -> str | None:
+    """Use a new key once, and check the answer: why it will not do, or None.
+
+    The token's errors pass through where they say nothing about the key.
+    """
+    try:
+        point = public_point(wish.curve, public)
+        if wish.use is Use.SIGN:
+            return _check_signature(session, key, point, wish)
+        return _check_agreement(sessions, session, key, point, wish)
+    except (InvalidPointError, DeviceError) as error:
+        return str(error)
+
+
+def public_point(c: Curve, public: Object) -> Point:
+    """The public key of a pair. Raises ``DeviceError``, ``InvalidPointError``."""
+    told = read(public, (Attribute.EC_POINT,))
+    if Attribute.EC_POINT not in told:
+        raise DeviceError("the token does not tell the key's public point")
+    return read_point(c, told[Attribute.EC_POINT])
+
+
+def _check_agreement(
+    sessions: Sessions, session: Session, key: Object, X: Point, wish: Wish
+) -> str | None:
+    dialect, c = Dialect.of(sessions), wish.curve
+    try:
+        answer, way = operations.agree(
+            sessions.module.cryptoki, session, key, c.base, dialect.ways_for(c.name),
+            wish.private,
+        )  # fmt: skip
+    except AttributeSensitive:
+        return "it derives no secret that can be read: a FIPS token, perhaps, or its policy"
+    except PKCS11Error as error:
+        if is_gone(error):
+            raise
+        return (
+            f"it does not derive a readable secret without a KDF, CKD_NULL ({name(error)}): a FIPS "
+            "token, perhaps, or its policy"
+        )
+    if answer.x != X.x:
+        return "its agreement is not the one of the key that it shows"
+    dialect.ways[c.name] = way
+    return None
+
+
+def digest_size(c: Curve) -> int:
+    """Octets to sign in a trial: ECDSA wants its digest's length, EdDSA takes any message."""
+    return ecdsa_digest_size(c) or 32
+
+
+def _check_signature(session: Session, key: Object, X: Point, wish: Wish) -> str | None:
+    octets = os.urandom(digest_size(wish.curve))
+    try:
+        signature = operations.sign(session, key, wish.curve, octets, None)
+    except (PKCS11Error, AttributeError) as error:
+        if isinstance(error, PKCS11Error) and is_gone(error):
+            raise
+        said = name(error) if isinstance(error, PKCS11Error) else "CKA_SIGN is false"
+        return f"its key does not sign ({said})"
+    return None if verify_prehashed(X, octets, signature) else "its signature does not verify"
