@@ -20,6 +20,7 @@ from mesh_hsm.errors import ConflictError, DeviceError, MeshHsmError, Unsupporte
 from mesh_hsm.provider import KeySpec, Use
 from mesh_hsm_pkcs11 import objects, operations, statements, trying
 from mesh_hsm_pkcs11.binding import read
+from mesh_hsm_pkcs11.connection import Connection
 from mesh_hsm_pkcs11.dialect import Dialect
 from mesh_hsm_pkcs11.keys import Entry, Keys
 from mesh_hsm_pkcs11.records import Record, Stage
@@ -65,9 +66,10 @@ def add(keys: Keys, spec: KeySpec, make: Maker, record: Record) -> Entry:
         keys.records.save(record)
         try:
             made = connection.run(
-                "make the key", lambda session: _make(keys, session, spec, make, record),
+                "make the key",
+                lambda session: _make(keys, session, spec, make, record),
                 again=False,
-            )  # fmt: skip
+            )
             _settle(keys, record, made)
         except BaseException:
             with suppress(MeshHsmError):  # what cannot be cleaned up now keeps its record
@@ -172,7 +174,7 @@ def _accept(
             "the token does not keep the label as it is", hint="choose a shorter, plain one"
         )
     if spec.pin is PinPolicy.ALWAYS:
-        _check_that_it_asks(connection.uri, session, wish, key)
+        _check_that_it_asks(connection, session, wish, key)
     elif refusal := trying.check(connection.sessions, session, wish, public, key):
         raise DeviceError(f"the new key does not work: {refusal}", uri=str(connection.uri))
     statement = statements.of_key(connection.found, told, replace(record, stage=Stage.MADE))
@@ -180,15 +182,16 @@ def _accept(
     return Entry(spec.label, record.octets, spec.use, point, record)
 
 
-def _check_that_it_asks(uri: object, session: Session, wish: Wish, key: Object) -> None:
+def _check_that_it_asks(connection: Connection, session: Session, wish: Wish, key: Object) -> None:
+    octets = bytes(trying.digest_size(wish.curve))
     try:
-        operations.sign(session, key, wish.curve, bytes(trying.digest_size(wish.curve)), None)
+        operations.sign(session, key, wish.curve, octets, None)
     except UserNotLoggedIn:
         return
     raise UnsupportedError(
         "the token stores that the key wants its PIN each time, and signs without",
         hint="leave it at one PIN for the whole session",
-        uri=str(uri),
+        uri=str(connection.uri),
     )
 
 
@@ -203,10 +206,10 @@ def _destroy(keys: Keys, record: Record) -> None:
     connection = keys.connection
 
     def destroy(session: Session) -> None:
+        connection.sessions.forget_objects()
         objects.destroy(session, record.octets)
 
     connection.run("destroy the key", destroy)
-    connection.sessions.forget_object(record.octets)
     keys.records.remove(record)
 
 

@@ -6,6 +6,9 @@
 * ``C_DeriveKey``: the binding reads the new object's attributes before it returns a handle; if that
   fails, a readable secret stays behind. Here the handle comes back at once, and three calls make an
   agreement: derive, read, destroy.
+* ``C_Sign``: the binding asks for the length first, and brings a buffer larger than the signature,
+  which some modules refuse, leaving the operation open. Here the buffer fits, and the PIN of a
+  key that wants one each time goes in between.
 * ``C_InitToken`` and the numbers of ``C_GetTokenInfo`` and ``C_GetInfo``: the binding has none.
 """
 
@@ -27,6 +30,8 @@ USER, SO, CONTEXT_SPECIFIC = 1, 0, 2
 
 _OS_LOCKING_OK: Final = 2
 _OK: Final = 0
+_BUFFER_TOO_SMALL: Final = 0x150
+_LONGEST_SIGNATURE: Final = 1024
 
 # The places of functions in CK_FUNCTION_LIST, counted from 0 after its version.
 _PLACES: Final = {
@@ -39,6 +44,8 @@ _PLACES: Final = {
     "C_Logout": 19,
     "C_DestroyObject": 22,
     "C_GetAttributeValue": 24,
+    "C_SignInit": 42,
+    "C_Sign": 43,
     "C_DeriveKey": 62,
 }
 
@@ -142,6 +149,12 @@ class _DeriveParameters(ctypes.Structure):
     )
 
 
+class _EddsaParameters(ctypes.Structure):
+    """CK_EDDSA_PARAMS: not prehashed, no context."""
+
+    _fields_ = (("prehashed", c_ubyte), ("context_size", c_ulong), ("context", c_void_p))
+
+
 class Cryptoki:
     """One module's function list. Errors are python-pkcs11's exceptions."""
 
@@ -236,6 +249,25 @@ class Cryptoki:
             byref(handle),
         )
         return handle.value
+
+    def sign_init(self, session: int, key: int, mechanism: int, *, parameters: bool) -> None:
+        """C_SignInit; ``parameters``: with CK_EDDSA_PARAMS that say "pure, no context"."""
+        wanted, none = _Mechanism(mechanism, None, 0), _EddsaParameters()
+        if parameters:
+            wanted.parameter = ctypes.cast(byref(none), c_void_p)
+            wanted.size = ctypes.sizeof(none)
+        self._call("C_SignInit", c_ulong(session), byref(wanted), c_ulong(key))
+
+    def sign(self, session: int, octets: bytes, size: int) -> bytes:
+        """C_Sign of a signature of ``size`` octets, or of what the module says it needs instead."""
+        function, needed = self._functions["C_Sign"], c_ulong(size)
+        for last in (False, True):
+            buffer = ctypes.create_string_buffer(needed.value)
+            value = function(c_ulong(session), octets, c_ulong(len(octets)), buffer, byref(needed))
+            if value != _BUFFER_TOO_SMALL or last or needed.value > _LONGEST_SIGNATURE:
+                break
+        _check(value)
+        return buffer.raw[: needed.value]
 
     def read(self, session: int, handle: int, attribute: int, limit: int) -> bytes:
         """C_GetAttributeValue of one attribute that has at most ``limit`` octets: one call."""

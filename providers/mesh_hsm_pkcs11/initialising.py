@@ -33,11 +33,7 @@ _LABEL_OCTETS: Final = 32
 
 def initialise(found: Found, label: str, secrets: SecretSource, *, erase: bool, uri: str) -> Found:
     """Erase a token and give it a name and PINs: the token as it is then."""
-    if (
-        not label.isprintable()
-        or not 1 <= len(label.encode()) <= _LABEL_OCTETS
-        or (label != label.strip())
-    ):
+    if not _is_label(label):
         raise FormatError(f"a token's label is 1 to {_LABEL_OCTETS} printable octets")
     if found.facts.initialised and not erase:
         raise ConflictError(
@@ -49,16 +45,13 @@ def initialise(found: Found, label: str, secrets: SecretSource, *, erase: bool, 
     taken = [one for one in slots.present(module) if one.facts.label == label]
     if any(one.facts.slot_id != found.facts.slot_id for one in taken):
         raise ConflictError(f"another token is called {label} already", hint="choose another label")
-    if found.facts.initialised:
-        so_pin = _so_pin(found, secrets, uri)
-    else:
-        so_pin = new_pin(secrets, found, SecretKind.NEW_SO_PIN)
+    so_pin, later = _officers_pins(found, secrets, uri)
     user_pin = new_pin(secrets, found, SecretKind.NEW_PIN)
     before = {_identity(one) for one in slots.present(module)}
     with module.turn(), explained("be initialised", uri), _so_refusal(found, uri):
         module.cryptoki.init_token(found.slot.slot_id, so_pin, label)
     made = _made(found, label, before, uri)
-    _set_pin(made, so_pin, user_pin, uri)
+    _set_pins(made, so_pin, user_pin, later, uri)
     return _made(made, label, set(), uri)
 
 
@@ -70,7 +63,26 @@ def reset_pin(found: Found, secrets: SecretSource, uri: str) -> None:
         )
     so_pin = _so_pin(found, secrets, uri)
     user_pin = new_pin(secrets, found, SecretKind.NEW_PIN)
-    _set_pin(found, so_pin, user_pin, uri)
+    _set_pins(found, so_pin, user_pin, None, uri)
+
+
+def _is_label(text: str) -> bool:
+    fits = 1 <= len(text.encode("utf-8", "replace")) <= _LABEL_OCTETS
+    return fits and text.isprintable() and text == text.strip()
+
+
+def _officers_pins(found: Found, secrets: SecretSource, uri: str) -> tuple[Pin, Pin | None]:
+    """The PIN for C_InitToken, and the one to replace it by afterwards.
+
+    A token that was never initialised takes a new one, unless it left the factory with one that is
+    meant to be replaced: that must be typed, since we try none that we know.
+    """
+    if found.facts.initialised:
+        return _so_pin(found, secrets, uri), None
+    if found.flags & TokenFlag.SO_PIN_TO_BE_CHANGED:
+        present = _so_pin(found, secrets, uri)
+        return present, new_pin(secrets, found, SecretKind.NEW_SO_PIN)
+    return new_pin(secrets, found, SecretKind.NEW_SO_PIN), None
 
 
 def _so_pin(found: Found, secrets: SecretSource, uri: str) -> Pin:
@@ -113,7 +125,7 @@ class _so_refusal:  # noqa: N801  reads as what it does in a with statement
             ) from None
 
 
-def _set_pin(found: Found, so_pin: Pin, user_pin: Pin, uri: str) -> None:
+def _set_pins(found: Found, so_pin: Pin, user_pin: Pin, new_so_pin: Pin | None, uri: str) -> None:
     module = found.module
     with module.turn(), explained("set its user PIN", uri), _so_refusal(found, uri):
         session: pkcs11.Session = found.slot.get_token().open(rw=True, attribute_mapper=MAPPER)
@@ -121,6 +133,8 @@ def _set_pin(found: Found, so_pin: Pin, user_pin: Pin, uri: str) -> None:
             module.cryptoki.login(session.handle, cryptoki.SO, so_pin)  # type: ignore[attr-defined]  # the binding's stubs lack it
             try:
                 session.init_pin(user_pin.text)
+                if new_so_pin is not None:
+                    session.set_pin(so_pin.text, new_so_pin.text)
             finally:
                 module.cryptoki.logout(session.handle)  # type: ignore[attr-defined]  # the same
         finally:

@@ -42,22 +42,20 @@ class Pkcs11Key(DeviceKey):
         return statements.of_key(connection.found, told, self._entry.record)
 
     def _agree(self, point: Point) -> Point | XOnly:
-        sessions = self._connection.sessions
-        dialect = Dialect.of(sessions)
+        dialect = Dialect.of(self._connection.sessions)
         name = self.public.curve.name
 
         def derive(session: Session) -> XOnly:
             key = self._private(session)
             ways = dialect.ways_for(name)
-            answer, dialect.ways[name] = operations.agree(
-                sessions.module.cryptoki, session, key, point, ways, private=True
-            )
+            answer, dialect.ways[name] = operations.agree(session, key, point, ways, private=True)
             return answer
 
         return self._connection.run("agree", derive)
 
     def _sign(self, octets: bytes) -> bytes:
         connection, login = self._connection, self._connection.login
+        curve = self.public.curve
         record = self._entry.record
         each_time = record is not None and record.pin is PinPolicy.ALWAYS
 
@@ -65,7 +63,7 @@ class Pkcs11Key(DeviceKey):
             key = self._private(session)
             pin = login.confirm() if each_time else None
             with login.wrong_pin_told():
-                return operations.sign(session, key, self.public.curve, octets, pin)
+                return operations.sign(session, key, curve, octets, pin)
 
         return connection.run("sign", sign)
 

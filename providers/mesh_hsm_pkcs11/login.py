@@ -103,6 +103,11 @@ class Login:
             f"the token refused the PIN{said}", attempts_remaining=remaining, uri=str(self._uri)
         )
 
+    @property
+    def pin(self) -> Pin | None:
+        """The PIN that was right; None where the token needs none from us."""
+        return self._pin or None
+
     def forget(self) -> None:
         """Drop the PIN."""
         self._pin = self._proved = None

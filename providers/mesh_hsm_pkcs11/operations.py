@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from pkcs11 import Attribute, Object
-from pkcs11.exceptions import ArgumentsBad, MechanismParamInvalid, PinIncorrect, PKCS11Error
+from pkcs11.exceptions import ArgumentsBad, MechanismParamInvalid, PKCS11Error
 
 from mesh_hsm.curves import Curve, Point, XOnly
 from mesh_hsm.errors import DeviceError
 from mesh_hsm_pkcs11 import templates
-from mesh_hsm_pkcs11.binding import Mech, mechanism, packed
-from mesh_hsm_pkcs11.cryptoki import Cryptoki
+from mesh_hsm_pkcs11.binding import Mech, packed
+from mesh_hsm_pkcs11.cryptoki import CONTEXT_SPECIFIC
 from mesh_hsm_pkcs11.curve_forms import in_octet_string, peer_octets
 from mesh_hsm_pkcs11.errors import REFUSED
 from mesh_hsm_pkcs11.pin import Pin
@@ -39,7 +39,7 @@ WAYS: Final = (Way(False, True), Way(False, False), Way(True, True), Way(True, F
 
 
 def agree(
-    cryptoki: Cryptoki, session: Session, key: Object, P: Point, ways: Iterable[Way], private: bool
+    session: Session, key: Object, P: Point, ways: Iterable[Way], *, private: bool
 ) -> tuple[XOnly, Way]:
     """x(kP), and the first of ``ways`` that the module took.
 
@@ -48,17 +48,15 @@ def agree(
     refused: PKCS11Error | None = None
     for way in ways:
         try:
-            return _agree(cryptoki, session, int(key.handle or 0), P, way, private), way
+            return _agree(session, int(key.handle or 0), P, way, private), way
         except REFUSED as error:
             refused = refused or error
     assert refused is not None  # noqa: S101  there is at least one way
     raise refused
 
 
-def _agree(
-    cryptoki: Cryptoki, session: Session, key: int, P: Point, way: Way, private: bool
-) -> XOnly:
-    curve = P.curve
+def _agree(session: Session, key: int, P: Point, way: Way, private: bool) -> XOnly:
+    curve, cryptoki = P.curve, session.cryptoki
     peer = peer_octets(P)
     template = _secret(curve.field_size if way.sized else None, private)
     handle = session.handle
@@ -83,12 +81,9 @@ def _secret(size: int | None, private: bool) -> dict[int, bytes]:
     return packed(templates.secret(size, private=private))
 
 
-# What EdDSA is asked with (PKCS #11 v3.0 §2.3.14): parameters would make Ed25519 another scheme,
-# Ed25519ctx; Ed448 has them by the book, and some modules sign without.
-_PARAMETERS: Final[dict[str, tuple[Any, ...]]] = {
-    "Ed25519": (None,),
-    "Ed448": ((False, b""), None),
-}
+# Whether EdDSA is asked with parameters (PKCS #11 v3.0 §2.3.14). They would make Ed25519 another
+# scheme, Ed25519ctx; Ed448 has them by the book, and some modules sign without.
+_WITH_PARAMETERS: Final = {"Ed25519": (False,), "Ed448": (True, False)}
 
 
 def sign(session: Session, key: Object, curve: Curve, octets: bytes, pin: Pin | None) -> bytes:
@@ -97,31 +92,36 @@ def sign(session: Session, key: Object, curve: Curve, octets: bytes, pin: Pin | 
     ``pin`` is for a key that wants one each time: it goes to the token between C_SignInit and
     C_Sign. The module's own errors pass through.
     """
+    size, handle = 2 * curve.scalar_size, int(key.handle or 0)
     if curve.family != "edwards":
-        return _plain(curve, _sign(session, key, Mech.ECDSA, None, octets, pin))
-    *first, last = _PARAMETERS[curve.name]
-    for parameter in first:
+        return _plain(curve, _sign(session, handle, Mech.ECDSA, octets, size, pin))
+    *first, last = _WITH_PARAMETERS[curve.name]
+    for parameters in first:
         try:
-            return _sign(session, key, Mech.EDDSA, parameter, octets, pin)
+            return _sign(session, handle, Mech.EDDSA, octets, size, pin, parameters=parameters)
         except (MechanismParamInvalid, ArgumentsBad):
             continue
-    return _sign(session, key, Mech.EDDSA, last, octets, pin)
+    return _sign(session, handle, Mech.EDDSA, octets, size, pin, parameters=last)
 
 
 def _sign(
-    session: Session, key: Any, number: Mech, parameter: Any, octets: bytes, pin: Pin | None
+    session: Session,
+    key: int,
+    mechanism: Mech,
+    octets: bytes,
+    size: int,
+    pin: Pin | None,
+    *,
+    parameters: bool = False,
 ) -> bytes:
-    try:
-        if pin is None:
-            signature = key._sign(octets, mechanism=mechanism(number), mechanism_param=parameter)
-        else:  # the binding's public way would hold the PIN in its frames
-            signature = key._sign(
-                octets, mechanism=mechanism(number), mechanism_param=parameter, pin=pin.text
-            )
-    except PinIncorrect:
-        session.sound = False  # the operation is still open, waiting for the right one
-        raise
-    return bytes(signature)
+    cryptoki, handle = session.cryptoki, session.handle
+    cryptoki.sign_init(handle, key, mechanism, parameters=parameters)
+    session.sound = False  # until the operation is over
+    if pin is not None:
+        cryptoki.login(handle, CONTEXT_SPECIFIC, pin)
+    signature = cryptoki.sign(handle, octets, size)
+    session.sound = True
+    return signature
 
 
 def _plain(curve: Curve, signature: bytes) -> bytes:

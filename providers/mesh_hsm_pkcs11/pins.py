@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh_hsm.errors import FormatError
+from mesh_hsm.errors import FormatError, UnsupportedError
 from mesh_hsm.secret_source import SecretKind, SecretRequest, SecretSource
 from mesh_hsm_pkcs11.connection import Connection
 from mesh_hsm_pkcs11.pin import Pin
@@ -11,17 +11,22 @@ from mesh_hsm_pkcs11.slots import Found
 
 
 def change(connection: Connection) -> None:
-    """Ask for the old PIN and the new one, and set it (C_SetPIN). The old one counts as a try."""
+    """Ask for the old PIN and the new one, and set it (C_SetPIN).
+
+    The old one is proved by a login first: some modules change nothing for a wrong one, and say OK.
+    """
     login = connection.login
 
     def set_pin(session: Session) -> None:
-        old = login.ask(connection.sessions.token().flags)
+        old = login.pin
+        if old is None:
+            raise UnsupportedError("the token takes its PIN from its own keypad, or has none")
         new = new_pin(login.secrets, connection.found, SecretKind.NEW_PIN)
         with login.wrong_pin_told():
             session.raw.set_pin(old.text, new.text)
         login.changed(new)
 
-    connection.run("change its PIN", set_pin, private=False)
+    connection.run("change its PIN", set_pin)
 
 
 def new_pin(secrets: SecretSource, found: Found, kind: SecretKind) -> Pin:

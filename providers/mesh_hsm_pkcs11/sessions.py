@@ -20,6 +20,7 @@ from pkcs11.exceptions import PKCS11Error, SessionCount, TokenNotPresent, TokenW
 
 from mesh_hsm.errors import MeshHsmError
 from mesh_hsm_pkcs11.binding import MAPPER
+from mesh_hsm_pkcs11.cryptoki import Cryptoki
 from mesh_hsm_pkcs11.errors import is_uninitialised
 from mesh_hsm_pkcs11.module import Module
 from mesh_hsm_pkcs11.slots import Found, find_again
@@ -40,9 +41,11 @@ class Session:
     """
 
     raw: pkcs11.Session
+    cryptoki: Cryptoki
     generation: int
     epoch: int
     idle_since: float = 0.0
+    deletions: int = 0
     sound: bool = True
     objects: dict[bytes, pkcs11.Object] = field(default_factory=dict)
 
@@ -62,6 +65,7 @@ class Sessions:
         self.module: Module = found.module
         self.found = found
         self.generation = 0
+        self.deletions = 0
         self.login_generation: int | None = None
         self.login_mark: bytes | None = None
         self.login_lock = threading.RLock()
@@ -122,11 +126,9 @@ class Sessions:
             if failed == self.generation:
                 self._forget()
 
-    def forget_object(self, identifier: bytes) -> None:
-        """An object was destroyed: its handle must not speak for another one."""
-        with self._changed:
-            for session in self._idle:
-                session.objects.pop(identifier, None)
+    def forget_objects(self) -> None:
+        """An object was destroyed: its handle, kept anywhere, may soon be another one's."""
+        self.deletions += 1
 
     def token(self) -> pkcs11.Token:
         """The token as it describes itself now: its flags are fresh."""
@@ -158,7 +160,11 @@ class Sessions:
                             raise
                 self._changed.wait()
             self._lent += 1
-            return self._idle.pop()
+            session = self._idle.pop()
+            if session.deletions != self.deletions:
+                session.objects.clear()
+                session.deletions = self.deletions
+            return session
 
     def _give_back(self, session: Session) -> None:
         with self._changed:
@@ -189,7 +195,7 @@ class Sessions:
         except TokenNotPresent:
             self._token = None
             raise
-        return Session(raw, self.generation, self.module.epoch)
+        return Session(raw, self.module.cryptoki, self.generation, self.module.epoch)
 
     def _close(self, session: Session) -> None:
         with suppress(PKCS11Error):

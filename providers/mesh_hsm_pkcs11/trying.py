@@ -167,10 +167,8 @@ def _check_agreement(
 ) -> str | None:
     dialect, c = Dialect.of(sessions), wish.curve
     try:
-        answer, way = operations.agree(
-            sessions.module.cryptoki, session, key, c.base, dialect.ways_for(c.name),
-            wish.private,
-        )  # fmt: skip
+        ways = dialect.ways_for(c.name)
+        answer, way = operations.agree(session, key, c.base, ways, private=wish.private)
     except AttributeSensitive:
         return "it derives no secret that can be read: a FIPS token, perhaps, or its policy"
     except PKCS11Error as error:
@@ -195,9 +193,8 @@ def _check_signature(session: Session, key: Object, X: Point, wish: Wish) -> str
     octets = os.urandom(digest_size(wish.curve))
     try:
         signature = operations.sign(session, key, wish.curve, octets, None)
-    except (PKCS11Error, AttributeError) as error:
-        if isinstance(error, PKCS11Error) and is_gone(error):
+    except PKCS11Error as error:
+        if is_gone(error):
             raise
-        said = name(error) if isinstance(error, PKCS11Error) else "CKA_SIGN is false"
-        return f"its key does not sign ({said})"
+        return f"its key does not sign ({name(error)})"
     return None if verify_prehashed(X, octets, signature) else "its signature does not verify"
