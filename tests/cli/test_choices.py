@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -106,9 +107,8 @@ def test_several_devices_are_not_chosen_between(hardware: Hardware) -> None:
 
 def test_a_token_that_is_not_initialised_is_not_chosen() -> None:
     new = token(Hardware.CLAIMED, name="new", initialised=False)
-    assert choices.choose_token(session_with(new, token(Hardware.CLAIMED)), None).get("name") == (
-        "test"
-    )
+    both = session_with(new, token(Hardware.CLAIMED))
+    assert choices.choose_token(both, None).get("name") == "test"
     with pytest.raises(ProviderUnavailableError):
         choices.choose_token(session_with(new), None)
 
@@ -148,11 +148,11 @@ class Leaky:
     ``fault`` is what listing its keys raises; what it is asked for is written down.
     """
 
-    scheme = "test"
-
-    def __init__(self, custody: CustodyClass, fault: MeshHsmError | None = None) -> None:
-        self.info = token(Hardware.CLAIMED).info
-        self.custody_class, self.fault = custody, fault
+    def __init__(
+        self, custody: CustodyClass, fault: MeshHsmError | None = None, scheme: str = "test"
+    ) -> None:
+        self.scheme, self.custody_class, self.fault = scheme, custody, fault
+        self.info = replace(token(Hardware.CLAIMED).info, uri=Uri(scheme))
         self.specs: list[KeySpec] = []
         self.sources: list[SecretSource] = []
 
@@ -232,7 +232,7 @@ def test_nothing_is_said_of_a_key_that_stays(
 def test_a_token_that_does_not_answer_hides_no_other(
     fault: MeshHsmError, plugged_in: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    plugged_in(Leaky(CustodyClass.GENERATED, fault), Leaky(CustodyClass.GENERATED))
+    plugged_in(Leaky(CustodyClass.GENERATED, fault), Leaky(CustodyClass.GENERATED, scheme="other"))
     assert main.main(["key", "list"]) == 0
     seen = capfd.readouterr()
     assert "mine" in seen.out
@@ -253,13 +253,13 @@ def test_searching_has_no_secret_to_give(
 
 @pytest.fixture
 def plugged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
-    """Make the given providers the only ones; the first has the scheme."""
+    """Make the given providers the only ones."""
 
     def plug(*devices: Leaky) -> Leaky:
         monkeypatch.setenv("MESH_HSM_HOME", str(tmp_path / "state"))
         monkeypatch.setattr(Session, "providers", lambda self: iter(devices))
-        by_use = iter([*devices, *[devices[0]] * 9])
-        monkeypatch.setattr(Session, "provider", lambda self, scheme: next(by_use))
+        found = {device.scheme: device for device in devices}
+        monkeypatch.setattr(Session, "provider", lambda self, scheme: found[scheme])
         return devices[0]
 
     return plug
