@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mesh_hsm.errors import MeshHsmError, NotFoundError, ProviderUnavailableError
+from mesh_hsm.errors import MeshHsmError, NotFoundError, ProviderUnavailableError, UnsupportedError
 from mesh_hsm.provider import Finding, Token, TokenInfo
 from mesh_hsm.secret_source import SecretSource
 from mesh_hsm.uri import Uri
@@ -38,10 +38,13 @@ class Pkcs11Provider:
         return [info for _, info in self._present(None)]
 
     def open(self, uri: Uri, secrets: SecretSource) -> Token:
-        """Open the one token that the URI means. Raises ``NotFoundError`` for none or several."""
+        """Open the one token that the URI means. Raises ``NotFoundError`` for none or several.
+
+        ``UnsupportedError``: it is not initialised.
+        """
         found, info = self._one(uri)
         if not found.facts.initialised:
-            raise NotFoundError(
+            raise UnsupportedError(
                 "the token is not initialised",
                 hint=f"mesh-hsm token init '{info.uri}' --label NAME",
                 uri=str(uri),

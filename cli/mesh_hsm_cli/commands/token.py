@@ -52,6 +52,7 @@ def show(session: Session, token: str) -> None:
             powers += opened.capabilities()
     powers.sort(key=lambda c: (c.algorithm, c.primitive, c.custody))
     rows = [[c.algorithm, c.primitive, c.custody] for c in powers]
+    nothing = f"it can do nothing{' for us' if info.initialised else ' yet'}"
     session.output.result(
         {
             "token": describe(info),
@@ -63,7 +64,7 @@ def show(session: Session, token: str) -> None:
         [
             *lines(info),
             "",
-            *table(["ALGORITHM", "PRIMITIVE", "CUSTODY"], rows, "it can do nothing for us"),
+            *table(["ALGORITHM", "PRIMITIVE", "CUSTODY"], rows, nothing),
         ],
     )
 
