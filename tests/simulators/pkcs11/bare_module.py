@@ -22,15 +22,16 @@ Template = Mapping[int, bytes | bool | int]
 UNAVAILABLE = ctypes.c_ulong(-1).value
 
 CLASS, TOKEN, PRIVATE, LABEL, VALUE, KEY_TYPE, ID = 0, 1, 2, 3, 0x11, 0x100, 0x102
-SENSITIVE, SIGN, VERIFY, DERIVE = 0x103, 0x108, 0x10A, 0x10C
+SENSITIVE, UNWRAP, SIGN, VERIFY, DERIVE = 0x103, 0x107, 0x108, 0x10A, 0x10C
 VALUE_LEN, EXTRACTABLE, LOCAL, NEVER_EXTRACTABLE, ALWAYS_SENSITIVE = range(0x161, 0x166)
 MODIFIABLE, COPYABLE, DESTROYABLE = range(0x170, 0x173)
 EC_PARAMS, EC_POINT, ALWAYS_AUTHENTICATE = 0x180, 0x181, 0x202
 ALLOWED_MECHANISMS = 0x40000600
 PUBLIC_KEY, PRIVATE_KEY, SECRET_KEY = 2, 3, 4
-EC, GENERIC_SECRET, EDWARDS, MONTGOMERY = 3, 0x10, 0x40, 0x41
+EC, GENERIC_SECRET, AES, EDWARDS, MONTGOMERY = 3, 0x10, 0x1F, 0x40, 0x41
 EC_GENERATION, EDWARDS_GENERATION, MONTGOMERY_GENERATION = 0x1040, 0x1055, 0x1056
 ECDSA, ECDH1_DERIVE, EDDSA = 0x1041, 0x1050, 0x1057
+AES_GENERATION, AES_KEY_WRAP_PAD = 0x1080, 0x210A
 SO, USER, CONTEXT_SPECIFIC = range(3)
 
 READABLE = {
@@ -131,6 +132,12 @@ class BareModule:
         self("C_GetMechanismList", slot, types, ctypes.byref(count))
         return list(types)
 
+    def mechanism_info(self, slot: int, mechanism: int) -> tuple[int, int, int]:
+        """Its smallest and largest key size, and its flags."""
+        info = (ctypes.c_ulong * 3)()
+        self("C_GetMechanismInfo", slot, mechanism, info)
+        return info[0], info[1], info[2]
+
     def open(self, slot: int) -> int:
         """A new read-write session."""
         session = ctypes.c_ulong()
@@ -156,6 +163,24 @@ class BareModule:
             *map(ctypes.byref, made),
         )
         return made[0].value, made[1].value
+
+    def generate_secret(self, session: int, mechanism: int, template: Template) -> int:
+        """The handle of a new secret key."""
+        made = ctypes.c_ulong()
+        spoken = _Mechanism(mechanism, None, 0)
+        self("C_GenerateKey", session, spoken, *_template(template), ctypes.byref(made))
+        return made.value
+
+    def unwrap(
+        self, session: int, mechanism: int, wrapping: int, wrapped: bytes, template: Template
+    ) -> int:
+        """The handle of the key that was wrapped."""
+        made = ctypes.c_ulong()
+        self(
+            *("C_UnwrapKey", session, _Mechanism(mechanism, None, 0), wrapping),
+            *(wrapped, len(wrapped), *_template(template), ctypes.byref(made)),
+        )
+        return made.value
 
     def create(self, session: int, template: Template) -> int:
         """The handle of a new object."""

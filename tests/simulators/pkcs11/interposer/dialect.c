@@ -13,7 +13,7 @@
 
 #define OCTETS(text) {sizeof(text) - 1, text}
 
-const struct curve curves[] = {
+static const struct curve curves[] = {
     {NIST, 65, OCTETS("\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"), {0, NULL}},
     {NIST, 97, OCTETS("\x06\x05\x2b\x81\x04\x00\x22"), {0, NULL}},
     {NIST, 133, OCTETS("\x06\x05\x2b\x81\x04\x00\x23"), {0, NULL}},

@@ -14,8 +14,6 @@ struct curve {
     CK_ULONG point; /* octets of a bare point */
     struct octets oid, printable;
 };
-extern const struct curve curves[];
-#define X448 (&curves[6])
 
 const struct curve *curve_named(const CK_BYTE *value, CK_ULONG size);
 const struct curve *curve_with_point(CK_ULONG size); /* among those whose points are bare */

@@ -70,13 +70,11 @@ CK_RV own_C_CreateObject(CK_ULONG session, CK_ATTRIBUTE *template, CK_ULONG coun
     return real->C_CreateObject(session, rewritten.items, rewritten.count, made);
 }
 
+/* SoftHSM unwraps no Edwards or Montgomery key, so that there is no type to rewrite. */
 CK_RV own_C_UnwrapKey(
     CK_ULONG session, CK_MECHANISM *mechanism, CK_ULONG wrapping, CK_BYTE *in, CK_ULONG in_size,
     CK_ATTRIBUTE *template, CK_ULONG count, CK_ULONG *made)
 {
-    /* The curve is inside the wrapped key; the type tells enough to rewrite the type. */
-    bool other_type =
-        set(montgomery) && number_in(template, count, CKA_KEY_TYPE) == CKK_EC_MONTGOMERY;
     struct rewritten rewritten;
     struct own_id id;
     CK_RV rv;
@@ -84,7 +82,7 @@ CK_RV own_C_UnwrapKey(
         return real->C_UnwrapKey(
             session, mechanism, wrapping, in, in_size, template, count, made);
     if ((rv = may_make(session, &id))
-        || (rv = rewrite(&rewritten, template, count, other_type ? X448 : NULL))
+        || (rv = rewrite(&rewritten, template, count, NULL))
         || (rv = give_id(&rewritten, &id)))
         return rv;
     return real->C_UnwrapKey(
