@@ -17,12 +17,10 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 from ctypes import POINTER, byref, c_ubyte, c_ulong, c_void_p
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from pkcs11 import exceptions
 
-from mesh_hsm.errors import ProviderUnavailableError
 from mesh_hsm_pkcs11.pin import Pin
 
 USER, SO, CONTEXT_SPECIFIC = 1, 0, 2
@@ -64,6 +62,7 @@ _ERRORS: Final[Mapping[int, type[exceptions.PKCS11Error]]] = {
     0x32: exceptions.DeviceRemoved,
     0x54: exceptions.FunctionNotSupported,
     0x60: exceptions.KeyHandleInvalid,
+    0x62: exceptions.KeySizeRange,
     0x63: exceptions.KeyTypeInconsistent,
     0x70: exceptions.MechanismInvalid,
     0x71: exceptions.MechanismParamInvalid,
@@ -76,6 +75,7 @@ _ERRORS: Final[Mapping[int, type[exceptions.PKCS11Error]]] = {
     0xB0: exceptions.SessionClosed,
     0xB1: exceptions.SessionCount,
     0xB3: exceptions.SessionHandleInvalid,
+    0xB5: exceptions.SessionReadOnly,
     0xB6: exceptions.SessionExists,
     0xD0: exceptions.TemplateIncomplete,
     0xD1: exceptions.TemplateInconsistent,
@@ -86,6 +86,7 @@ _ERRORS: Final[Mapping[int, type[exceptions.PKCS11Error]]] = {
     0x101: exceptions.UserNotLoggedIn,
     0x102: exceptions.UserPinNotInitialized,
     0x104: exceptions.AnotherUserAlreadyLoggedIn,
+    0x1B9: exceptions.PublicKeyInvalid,
 }
 ALREADY_INITIALIZED, NOT_INITIALIZED, CANT_LOCK = 0x191, 0x190, 0x0A
 
@@ -158,29 +159,25 @@ class _EddsaParameters(ctypes.Structure):
 class Cryptoki:
     """One module's function list. Errors are python-pkcs11's exceptions."""
 
-    def __init__(self, path: Path) -> None:
-        try:
-            # Loaded once per process by the system's loader, like the binding's own handle on it.
-            get_function_list = ctypes.CDLL(str(path)).C_GetFunctionList
-        except (OSError, AttributeError) as error:
-            raise ProviderUnavailableError(
-                f"{path} is no PKCS #11 module that loads here"
-            ) from error
-        get_function_list.restype = c_ulong
-        table = c_void_p()
-        _check(get_function_list(byref(table)))
+    def __init__(self, functions: int) -> None:
         # CK_VERSION is two octets, padded to a pointer's alignment: the first word.
-        pointers = ctypes.cast(table, POINTER(c_void_p))
+        pointers = ctypes.cast(functions, POINTER(c_void_p))
         kind = ctypes.CFUNCTYPE(c_ulong)
         self._functions: dict[str, Any] = {
             name: ctypes.cast(pointers[1 + place] or 0, kind) for name, place in _PLACES.items()
         }
 
-    def initialize(self, *, locking: bool) -> int:
-        """C_Initialize, with the system's locks or with none. Its return value."""
-        if not locking:
+    def initialize(self, reserved: str | None, *, locking: bool = True) -> int:
+        """C_Initialize, with the system's locks or with none. Its return value.
+
+        ``reserved`` goes into ``pReserved``: NSS wants its configuration there.
+        """
+        arguments = _InitializeArguments(flags=_OS_LOCKING_OK if locking else 0)
+        text = None if reserved is None else ctypes.create_string_buffer(reserved.encode())
+        if text is not None:
+            arguments.reserved = ctypes.cast(text, c_void_p)
+        elif not locking:
             return int(self._functions["C_Initialize"](None))
-        arguments = _InitializeArguments(flags=_OS_LOCKING_OK)
         return int(self._functions["C_Initialize"](byref(arguments)))
 
     def finalize(self) -> int:

@@ -56,12 +56,14 @@ class Dialect:
 
     Of an algorithm and whether it signs, ``refusals`` say why it cannot be had, ``proved`` that it
     was seen to work, with a key of the class in ``custody``; what is in neither is unknown.
-    ``trials`` is False for tokens that make no session keys.
+    ``left_out`` are attributes that the token will not be told, once that was ``asked``; ``trials``
+    is False for tokens that make no session keys.
     """
 
     mechanisms: dict[int, tuple[MechanismFlag, int, int]]
     recipes: dict[str, Recipe] = field(default_factory=dict)
     ways: dict[str, Way] = field(default_factory=dict)
+    asked: bool = False
     left_out: frozenset[Attribute] = frozenset()
     proved: set[tuple[str, bool]] = field(default_factory=set)
     custody: dict[tuple[str, bool], CustodyClass] = field(default_factory=dict)

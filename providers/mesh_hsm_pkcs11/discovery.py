@@ -41,14 +41,15 @@ class Origin(StrEnum):
 class Source:
     """A module's file: absolute, perhaps missing. ``names``: what ``module-name`` may call it.
 
-    ``obstacle`` says why it must not or cannot be loaded, and what to do; only p11-kit's modules
-    have one, since what somebody named for us is refused at once.
+    ``obstacle`` says why it must not be loaded; only p11-kit's modules have one, since what
+    somebody named for us is refused at once. ``reserved`` is what p11-kit has it told at its start.
     """
 
     path: Path
     origin: Origin
     names: tuple[str, ...]
     obstacle: str | None = None
+    reserved: str | None = None
 
     @property
     def name(self) -> str:
@@ -129,7 +130,7 @@ def _registered(layout: p11kit.Layout) -> Iterator[Source]:
         except AccessError as error:
             obstacle = str(error)
         names = dict.fromkeys((module.name, _bare(module.path.name)))
-        yield Source(module.path, Origin.P11_KIT, tuple(names), obstacle)
+        yield Source(module.path, Origin.P11_KIT, tuple(names), obstacle, module.reserved)
 
 
 def _each_once(sources: Iterable[Source]) -> list[Source]:

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from pkcs11 import Slot, _pkcs11
+from pkcs11.exceptions import PKCS11Error
 
 from mesh_hsm.errors import ProviderUnavailableError
 from mesh_hsm_pkcs11 import cryptoki
 from mesh_hsm_pkcs11.cryptoki import Cryptoki
+from mesh_hsm_pkcs11.function_list import functions
 
 
 class Module:
@@ -30,13 +32,12 @@ class Module:
     _loaded: ClassVar[dict[Path, Module]] = {}
     _loading: ClassVar[threading.Lock] = threading.Lock()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reserved: str | None = None) -> None:
         self.path = path
         self.epoch = 0
-        self.cryptoki = Cryptoki(path)
-        # Without its __init__, which would call C_Initialize(NULL).
-        make: Callable[..., _pkcs11.lib] = _pkcs11.lib.__new__
-        self._library = make(_pkcs11.lib, str(path))
+        self._reserved = reserved
+        self._library = _load(path)
+        self.cryptoki = Cryptoki(functions(path, self._library))
         self._lock = threading.RLock()
         self._locks_itself = False
         self._initialised = False
@@ -49,13 +50,16 @@ class Module:
         self.version = f"{info.version.major}.{info.version.minor}"
 
     @classmethod
-    def load(cls, path: Path) -> Module:
-        """The module in a file. Raises ``ProviderUnavailableError`` with what is wrong with it."""
+    def load(cls, path: Path, reserved: str | None = None) -> Module:
+        """The module in a file; ``reserved`` is for ``pReserved`` of C_Initialize.
+
+        Raises ``ProviderUnavailableError`` with what is wrong with it.
+        """
         with cls._loading:
             real = path.resolve()
             if real not in cls._loaded:
                 _check_file(path)
-                cls._loaded[real] = cls(real)
+                cls._loaded[real] = cls(path, reserved)
             module = cls._loaded[real]
         with module.turn():
             return module
@@ -92,10 +96,10 @@ class Module:
         if self._forked:
             # The parent's sessions look alive in this copy of its memory; they are not ours.
             self.cryptoki.finalize()
-        value = self.cryptoki.initialize(locking=True)
+        value = self.cryptoki.initialize(self._reserved)
         self._locks_itself = value == 0
         if value == cryptoki.CANT_LOCK:
-            value = self.cryptoki.initialize(locking=False)
+            value = self.cryptoki.initialize(self._reserved, locking=False)
         self._ours = value == 0
         # Initialised by another part of this program: nobody knows with which locks, if any.
         if value not in (0, cryptoki.ALREADY_INITIALIZED):
@@ -114,6 +118,18 @@ def forget_modules() -> None:
     """End every module, so that each starts anew: with a changed configuration, say."""
     for module in list(Module._loaded.values()):
         module.end()
+
+
+def _load(path: Path) -> _pkcs11.lib:
+    # Without its __init__, which would call C_Initialize(NULL).
+    make: Callable[..., _pkcs11.lib] = _pkcs11.lib.__new__
+    try:
+        return make(_pkcs11.lib, str(path))
+    except PKCS11Error as error:
+        raise ProviderUnavailableError(
+            f"{path} is no PKCS #11 module that loads here",
+            hint="another program's, or of another architecture? mesh-hsm doctor says more",
+        ) from error
 
 
 def _check_file(path: Path) -> None:

@@ -62,12 +62,14 @@ class Layout:
 class Registered:
     """A module that is meant for us. ``path`` is absolute, or None for one in another process.
 
-    ``obstacle`` says why we cannot load it ourselves, and what to do then.
+    ``reserved`` is what C_Initialize is to be told in ``pReserved`` (x-init-reserved); ``obstacle``
+    says why we cannot load it ourselves, and what to do then.
     """
 
     name: str
     path: Path | None
     obstacle: str | None = None
+    reserved: str | None = None
 
 
 def registered(layout: Layout, program: str = "mesh-hsm") -> list[Registered]:
@@ -93,9 +95,7 @@ def _module(name: str, settings: Settings, layout: Layout) -> Registered | None:
         return Registered(name, path, f"it runs in a process of its own; {_THROUGH_THE_PROXY}")
     if path is None:  # pkcs11.conf(5): how a user switches off what the system registers
         return None
-    if settings.get("x-init-reserved"):
-        return Registered(name, path, f"it must be told x-init-reserved; {_THROUGH_THE_PROXY}")
-    return Registered(name, path)
+    return Registered(name, path, reserved=settings.get("x-init-reserved") or None)
 
 
 def _located(file: str, layout: Layout) -> Path:

@@ -101,7 +101,7 @@ def _tokens(source: Source) -> Iterator[Found]:
     if source.obstacle is not None:
         return
     try:
-        module = Module.load(source.path)
+        module = Module.load(source.path, source.reserved)
         with explained("list its slots"):
             yield from slots.present(module)
     except ProviderUnavailableError:

@@ -5,6 +5,7 @@ Open this file for how CK_SLOT_INFO and CK_TOKEN_INFO become facts that a URI ca
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -62,11 +63,15 @@ def present(module: Module) -> list[Found]:
                 slots = module.slots()
         found = []
         for slot in slots:
-            try:
+            with suppress(PKCS11Error):
                 found.append(_look(module, slot))
-            except PKCS11Error:
-                continue
-        return found
+        return [one for one in found if not _keeps_nothing(one.flags)]
+
+
+def _keeps_nothing(flags: TokenFlag) -> bool:
+    """Whether it only computes, as NSS's "Generic Crypto Services": nothing is stored there."""
+    login = TokenFlag.LOGIN_REQUIRED | TokenFlag.USER_PIN_INITIALIZED
+    return bool(flags & TokenFlag.WRITE_PROTECTED) and not flags & login
 
 
 def find_again(wanted: Found) -> Found:

@@ -18,16 +18,24 @@ from mesh_hsm_pkcs11.binding import Kind, Mech
 
 Template = dict[Attribute, Any]
 
+PUBLIC_USES: Final = (
+    Attribute.VERIFY,
+    Attribute.VERIFY_RECOVER,
+    Attribute.ENCRYPT,
+    Attribute.WRAP,
+)
+"""What a public object may be used for: nothing that anybody could not do without the token."""
+
 OPTIONAL: Final = (
+    *PUBLIC_USES,
     Attribute.ALLOWED_MECHANISMS,
     Attribute.COPYABLE,
     Attribute.DESTROYABLE,
     Attribute.MODIFIABLE,
     Attribute.WRAP_WITH_TRUSTED,
     Attribute.SIGN_RECOVER,
-    Attribute.VERIFY_RECOVER,
 )
-"""Attributes without which a key is no less safe than the module lets it be; first to go first."""
+"""Attributes without which a key is no less safe than the module lets it be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from mesh_hsm_pkcs11.curve_forms import read_point
 from mesh_hsm_pkcs11.dialect import Dialect, Recipe
 from mesh_hsm_pkcs11.errors import is_gone, name
 from mesh_hsm_pkcs11.sessions import Session, Sessions
-from mesh_hsm_pkcs11.templates import OPTIONAL, Wish
+from mesh_hsm_pkcs11.templates import OPTIONAL, PUBLIC_USES, Wish
 
 _LABEL: Final = "trial"
 
@@ -101,26 +101,39 @@ def generate(dialect: Dialect, session: Session, wish: Wish) -> tuple[Object, Ob
 def _generate(
     dialect: Dialect, session: Session, wish: Wish, recipe: Recipe
 ) -> tuple[Object, Object]:
-    try:
-        return _ask(session, wish, recipe, dialect.left_out)
-    except PKCS11Error as error:
-        if is_gone(error) or dialect.left_out:
-            raise
-        refused = error
-    # Perhaps it knows some attribute not: with none of those it could do without, then one by one.
-    try:
-        made = _ask(session, wish, recipe, frozenset(OPTIONAL))
-    except PKCS11Error:
-        raise refused from None
-    left_out = frozenset(OPTIONAL)
-    if not wish.token:
-        for attribute in OPTIONAL:
-            with suppress(PKCS11Error):
-                for thing in _ask(session, wish, recipe, left_out - {attribute}):
-                    thing.destroy()
-                left_out -= {attribute}
-    dialect.left_out = left_out
-    return made
+    sets = (dialect.left_out,) if dialect.asked else _LEFT_OUT
+    refused: PKCS11Error | None = None
+    for left_out in sets:
+        try:
+            made = _ask(session, wish, recipe, left_out)
+        except PKCS11Error as error:
+            if is_gone(error):
+                raise
+            refused = refused or error
+            continue
+        if not dialect.asked:
+            dialect.left_out = left_out if wish.token else _least(session, wish, recipe, left_out)
+            dialect.asked = True
+        return made
+    assert refused is not None  # noqa: S101  there was at least one set
+    raise refused
+
+
+# Few, since each refusal may cost the token something: everything it is told, without what any
+# public key may do, and without all that a key is no less safe without.
+_LEFT_OUT: Final = (frozenset[Attribute](), frozenset(PUBLIC_USES), frozenset(OPTIONAL))
+
+
+def _least(
+    session: Session, wish: Wish, recipe: Recipe, left_out: frozenset[Attribute]
+) -> frozenset[Attribute]:
+    """The attributes that the token really cannot be told, found one by one with session keys."""
+    for attribute in sorted(left_out):
+        with suppress(PKCS11Error):
+            for thing in _ask(session, wish, recipe, left_out - {attribute}):
+                thing.destroy()
+            left_out -= {attribute}
+    return left_out
 
 
 def _ask(

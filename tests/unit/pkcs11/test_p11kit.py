@@ -86,7 +86,7 @@ def test_the_user_goes_before_the_administrator_before_the_package(tree: Tree) -
     tree.write("home/modules/m.module", "module: /lib/user.so")
     [module] = registered(tree.layout)
     assert module.path == Path("/lib/user.so")
-    assert module.obstacle is not None  # key by key: what the user does not say stays
+    assert module.reserved == "package"  # key by key: what the user does not say stays
 
 
 def test_an_empty_module_switches_one_off(tree: Tree) -> None:
@@ -162,11 +162,10 @@ def test_what_holds_no_token_of_its_own_is_passed_over(tree: Tree, lines: list[s
 @pytest.mark.parametrize(
     ("setting", "path"),
     [
-        ("module: /lib/nss.so\nx-init-reserved: configdir=/home/me/.nss", Path("/lib/nss.so")),
         ("remote: |ssh host p11-kit remote /lib/m.so", None),
         ("remote: |ssh host p11-kit remote /lib/m.so\nmodule: /lib/m.so", Path("/lib/m.so")),
     ],
-    ids=["parameters", "remote", "remote, with a file"],
+    ids=["remote", "remote, with a file"],
 )
 def test_what_only_p11_kit_can_load_says_so(tree: Tree, setting: str, path: Path | None) -> None:
     tree.write("share/m.module", setting)
@@ -178,7 +177,7 @@ def test_what_only_p11_kit_can_load_says_so(tree: Tree, setting: str, path: Path
 
 def test_empty_parameters_are_none(tree: Tree) -> None:
     tree.write("share/m.module", "module: /lib/m.so", "x-init-reserved:")
-    assert registered(tree.layout)[0].obstacle is None
+    assert registered(tree.layout)[0].reserved is None
 
 
 def test_files_with_other_names_are_no_modules(tree: Tree) -> None:
