@@ -111,6 +111,7 @@ def test_every_command_s_json(world: World) -> None:
         "dare verify": admin.ok("dare", "verify", "../laptop/letter.dare", "--json"),
         "dare info": admin.ok("dare", "info", "../laptop/letter.dare", "--json"),
         "doctor": admin.run("doctor", "--json"),
+        "testing softhsm": admin.ok("testing", "softhsm", "--json", "echo", "more"),
         "completion": admin.ok("completion", "zsh", "--json"),
     }
     udf = done["device init"].json["device"]["udf"]
