@@ -75,11 +75,13 @@ def _officers_pins(found: Found, secrets: SecretSource, uri: str) -> tuple[Pin, 
     """The PIN for C_InitToken, and the one to replace it by afterwards.
 
     A token that was never initialised takes a new one, unless it left the factory with one that is
-    meant to be replaced: that must be typed, since we try none that we know.
+    meant to be replaced: that must be typed, since we try none that we know. SoftHSM says so of
+    a PIN that it calls locked: there is none yet.
     """
     if found.facts.initialised:
         return _so_pin(found, secrets, uri), None
-    if found.flags & TokenFlag.SO_PIN_TO_BE_CHANGED:
+    from_factory = found.flags & (TokenFlag.SO_PIN_TO_BE_CHANGED | TokenFlag.SO_PIN_LOCKED)
+    if from_factory == TokenFlag.SO_PIN_TO_BE_CHANGED:
         present = _so_pin(found, secrets, uri)
         return present, new_pin(secrets, found, SecretKind.NEW_SO_PIN)
     return new_pin(secrets, found, SecretKind.NEW_SO_PIN), None
