@@ -197,7 +197,13 @@ class Token(ABC):
         for capability in self.capabilities():
             if capability.algorithm == algorithm and capability.primitive in use.primitives:
                 return capability
-        raise UnsupportedError(f"{self.info.label} offers no {algorithm} key to {use}")
+        why = self.why_not(algorithm, use)
+        said = f"{self.info.label} offers no {algorithm} key to {use}"
+        raise UnsupportedError(f"{said}: {why}" if why else said, uri=str(self.info.uri))
+
+    def why_not(self, algorithm: str, use: Use) -> str | None:
+        """Why ``capabilities`` lacks an algorithm for a use, where the device gave a reason."""
+        return None
 
     @abstractmethod
     def keys(self) -> Sequence[DeviceKey]:

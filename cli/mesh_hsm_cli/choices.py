@@ -49,8 +49,9 @@ def choose_algorithm(
         for algorithm in preference or PREFERENCE[use]:
             if algorithm in offered:
                 return algorithm
+    why = token.why_not((preference or PREFERENCE[use])[0], use)
     raise UnsupportedError(
-        f"{token.info.label} offers no algorithm to {use} with",
+        f"{token.info.label} offers no algorithm to {use} with{f': {why}' if why else ''}",
         hint=f"mesh-hsm token show {quoted(token.info.uri)}",
         uri=str(token.info.uri),
     )

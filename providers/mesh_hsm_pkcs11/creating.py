@@ -107,7 +107,7 @@ def _rehearse(keys: Keys, session: Session, spec: KeySpec) -> None:
     refusal = Dialect.of(sessions).refusals.get((spec.algorithm, spec.use is Use.SIGN))
     if refusal:
         raise UnsupportedError(
-            f"no {spec.algorithm} key to {spec.use} on this token: {refusal}",
+            f"no {spec.algorithm} key to {spec.use} on this token: {refusal.reason}",
             uri=str(keys.connection.uri),
         )
 

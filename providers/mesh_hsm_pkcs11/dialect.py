@@ -50,14 +50,22 @@ def _recipes(name: str) -> Iterator[Recipe]:
 RECIPES: Final = {name: tuple(_recipes(name)) for name in OIDS}
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an algorithm and use cannot be had. Found without a login, it may yet turn out wrong."""
+
+    reason: str
+    final: bool
+
+
 @dataclass(slots=True)
 class Dialect:
     """What has been found out about one token in this process.
 
     Of an algorithm and whether it signs, ``refusals`` say why it cannot be had, ``proved`` that it
     was seen to work, with a key of the class in ``custody``; what is in neither is unknown.
-    ``left_out`` are attributes that the token will not be told, once that was ``asked``; ``trials``
-    is False for tokens that make no session keys.
+    ``left_out`` are attributes that the token will not be told, once that was ``asked``;
+    ``no_trials`` has False if it makes no session keys before a login, True if none after one.
     """
 
     mechanisms: dict[int, tuple[MechanismFlag, int, int]]
@@ -67,8 +75,8 @@ class Dialect:
     left_out: frozenset[Attribute] = frozenset()
     proved: set[tuple[str, bool]] = field(default_factory=set)
     custody: dict[tuple[str, bool], CustodyClass] = field(default_factory=dict)
-    refusals: dict[tuple[str, bool], str] = field(default_factory=dict)
-    trials: bool = True
+    refusals: dict[tuple[str, bool], Refusal] = field(default_factory=dict)
+    no_trials: set[bool] = field(default_factory=set)
 
     @classmethod
     def of(cls, sessions: Sessions) -> Dialect:

@@ -95,11 +95,12 @@ class Sessions:
             if self._holders > 0:
                 return
             self._open.pop((self.module.path, self.found.name), None)
-        with self.module.turn(), self._changed:
-            if self.login_generation == self.generation and self._fresh and self._idle:
-                with suppress(PKCS11Error):
-                    self.module.cryptoki.logout(self._idle[-1].handle)
-            self._forget()
+            # Still in here: whoever opens the token next must not log in before we log out.
+            with self.module.turn(), self._changed:
+                if self.login_generation == self.generation and self._fresh and self._idle:
+                    with suppress(PKCS11Error):
+                        self.module.cryptoki.logout(self._idle[-1].handle)
+                self._forget()
 
     # -- lending ---------------------------------------------------------------------------------
 

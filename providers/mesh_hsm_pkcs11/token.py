@@ -13,6 +13,7 @@ from mesh_hsm.provider import Capability, DeviceKey, KeySpec, Token, TokenInfo, 
 from mesh_hsm.uri import Uri
 from mesh_hsm_pkcs11 import capabilities, creating, importing, naming, pins, sealing
 from mesh_hsm_pkcs11.connection import Connection
+from mesh_hsm_pkcs11.dialect import Dialect
 from mesh_hsm_pkcs11.key import Pkcs11Key
 from mesh_hsm_pkcs11.keys import SEALING_LABEL, Entry, Keys
 from mesh_hsm_pkcs11.records import Records
@@ -63,6 +64,12 @@ class Pkcs11Token(Token):
     def close(self) -> None:
         """Forget the PIN, and end login and sessions if nobody else here has the token open."""
         self._finaliser()
+
+    def why_not(self, algorithm: str, use: Use) -> str | None:
+        """What the token said when such a key was tried."""
+        refusals = Dialect.of(self._connection.sessions).refusals
+        refusal = refusals.get((algorithm, use is Use.SIGN))
+        return None if refusal is None else refusal.reason
 
     # -- extras ----------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from mesh_hsm.provider import Use
 from mesh_hsm_pkcs11 import operations, statements, templates
 from mesh_hsm_pkcs11.binding import key_type, mechanism, read
 from mesh_hsm_pkcs11.curve_forms import read_point
-from mesh_hsm_pkcs11.dialect import Dialect, Recipe
+from mesh_hsm_pkcs11.dialect import Dialect, Recipe, Refusal
 from mesh_hsm_pkcs11.errors import is_gone, name
 from mesh_hsm_pkcs11.sessions import Session, Sessions
 from mesh_hsm_pkcs11.templates import OPTIONAL, PUBLIC_USES, Wish
@@ -35,12 +35,13 @@ def try_out(sessions: Sessions, session: Session, algorithm: str, use: Use, priv
     """
     dialect = Dialect.of(sessions)
     subject = (algorithm, use is Use.SIGN)
-    if subject in dialect.proved or subject in dialect.refusals:
+    refused = dialect.refusals.get(subject)
+    if subject in dialect.proved or (refused and (refused.final or not private)):
         return True
     if not dialect.lists(algorithm, use):
-        dialect.refusals[subject] = f"it lists no mechanism for {algorithm}"
+        dialect.refusals[subject] = Refusal(f"it lists no mechanism for {algorithm}", final=True)
         return True
-    if not dialect.trials or sessions.found.slot.flags & SlotFlag.REMOVABLE_DEVICE:
+    if private in dialect.no_trials or sessions.found.slot.flags & SlotFlag.REMOVABLE_DEVICE:
         return False  # on some cards there is no key but a stored one
     wish = Wish(curve(algorithm), use, _LABEL, os.urandom(8), token=False, private=private)
     try:
@@ -55,12 +56,13 @@ def try_out(sessions: Sessions, session: Session, algorithm: str, use: Use, priv
         if isinstance(error, SessionReadOnly):
             return False
         if not dialect.proved:
-            dialect.trials = False  # perhaps it makes no session keys at all: the list must do
+            dialect.no_trials.add(private)  # perhaps it makes no such keys: the list must do
             return False
         refusal = f"it makes no such key ({name(error)})"
     if refusal:
-        dialect.refusals[subject] = refusal
+        dialect.refusals[subject] = Refusal(refusal, final=private)
     else:
+        dialect.refusals.pop(subject, None)
         dialect.proved.add(subject)
         dialect.custody[subject] = custody
     return True
