@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from mesh_hsm.custody import CustodyClass, Hardware, PinPolicy
 from mesh_hsm.errors import NotFoundError, ProviderUnavailableError, UnsupportedError
-from mesh_hsm.provider import Token, TokenInfo, Use
+from mesh_hsm.provider import ChangesPin, Token, TokenInfo, Use
 from mesh_hsm.uri import Uri
 from mesh_hsm_cli.find import all_tokens, find_token, quoted
 from mesh_hsm_cli.session import Session
@@ -58,10 +58,19 @@ def choose_algorithm(
 
 
 def pin_policy(token: Token, *, no_pin: bool) -> PinPolicy:
-    """A PIN for keys in hardware unless refused; a key file has its passphrase instead."""
-    if no_pin or token.info.hardware is Hardware.NONE:
+    """A PIN for keys in hardware unless refused; a key file has its passphrase instead.
+
+    Raises ``UnsupportedError`` where a PIN is refused that all keys of a device share.
+    """
+    if token.info.hardware is Hardware.NONE:
         return PinPolicy.NONE
-    return PinPolicy.ONCE
+    if no_pin and isinstance(token, ChangesPin) and token.pin_is_shared:
+        raise UnsupportedError(
+            f"{token.info.label} asks for one PIN, whatever key is used",
+            hint="leave out --no-pin",
+            uri=str(token.info.uri),
+        )
+    return PinPolicy.NONE if no_pin else PinPolicy.ONCE
 
 
 def choose_token(session: Session, named: str | None) -> Uri:

@@ -35,7 +35,12 @@ def token(
     uri = Uri("test", (("name", name),))
     info = TokenInfo(uri, name, "", "", None, None, hardware, initialised)
     powers = frozenset(Capability(name, Primitive.AGREE_POINT, custody) for name in algorithms)
-    return SimpleNamespace(info=info, capabilities=lambda: powers, tokens=lambda: [info])
+    return SimpleNamespace(
+        info=info,
+        capabilities=lambda: powers,
+        tokens=lambda: [info],
+        why_not=lambda algorithm, use: "it says so",
+    )
 
 
 def session_with(*providers: Any) -> Any:
@@ -80,6 +85,24 @@ def test_a_pin_unless_refused_or_senseless() -> None:
     assert choices.pin_policy(hardware, no_pin=False) is PinPolicy.ONCE
     assert choices.pin_policy(hardware, no_pin=True) is PinPolicy.NONE
     assert choices.pin_policy(file, no_pin=False) is PinPolicy.NONE
+
+
+class OnePin:
+    """A token whose keys share one PIN."""
+
+    def __init__(self, hardware: Hardware) -> None:
+        self.info, self.pin_is_shared = token(hardware).info, True
+
+    def change_pin(self, uri: Uri) -> None: ...
+
+
+def test_a_pin_that_all_keys_share_is_not_left_out_for_one() -> None:
+    device: Any = OnePin(Hardware.CLAIMED)
+    assert choices.pin_policy(device, no_pin=False) is PinPolicy.ONCE
+    with pytest.raises(UnsupportedError):
+        choices.pin_policy(device, no_pin=True)
+    file: Any = OnePin(Hardware.NONE)
+    assert choices.pin_policy(file, no_pin=True) is PinPolicy.NONE
 
 
 # -- tokens ----------------------------------------------------------------------------------------
@@ -165,6 +188,9 @@ class Leaky:
 
     def capabilities(self) -> frozenset[Capability]:
         return frozenset({Capability("P-256", Primitive.AGREE_POINT, self.custody_class)})
+
+    def why_not(self, algorithm: str, use: Use) -> None:
+        return None
 
     def keys(self) -> list[Any]:
         if self.fault:
