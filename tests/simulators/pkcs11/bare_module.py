@@ -27,7 +27,7 @@ VALUE_LEN, EXTRACTABLE, LOCAL, NEVER_EXTRACTABLE, ALWAYS_SENSITIVE = range(0x161
 MODIFIABLE, COPYABLE, DESTROYABLE = range(0x170, 0x173)
 EC_PARAMS, EC_POINT, ALWAYS_AUTHENTICATE = 0x180, 0x181, 0x202
 ALLOWED_MECHANISMS = 0x40000600
-PUBLIC_KEY, PRIVATE_KEY, SECRET_KEY = 2, 3, 4
+DATA, PUBLIC_KEY, PRIVATE_KEY, SECRET_KEY = 0, 2, 3, 4
 EC, GENERIC_SECRET, AES, EDWARDS, MONTGOMERY = 3, 0x10, 0x1F, 0x40, 0x41
 EC_GENERATION, EDWARDS_GENERATION, MONTGOMERY_GENERATION = 0x1040, 0x1055, 0x1056
 ECDSA, ECDH1_DERIVE, EDDSA = 0x1041, 0x1050, 0x1057
@@ -104,19 +104,21 @@ class BareModule:
         self._entries = (ctypes.c_void_p * len(FUNCTIONS)).from_address(first)
 
     def __call__(self, name: str, *arguments: Any) -> None:
-        """Call ``name``; an ``int`` is passed as CK_ULONG."""
+        """Call ``name``; an ``int`` is passed as CK_ULONG, a structure by its address."""
         function = ctypes.CFUNCTYPE(ctypes.c_ulong)(self._entries[FUNCTIONS.index(name)])
         code = function(*map(_argument, arguments))
         if code:
             raise RefusedError(name, code)
 
-    def slots(self, *, present: bool = True) -> list[int]:
+    def slots(self, *, present: bool = True, room: int | None = None) -> list[int]:
         """The slots, or those that hold a token."""
         count = ctypes.c_ulong()
         self("C_GetSlotList", int(present), None, ctypes.byref(count))
+        if room is not None:
+            count.value = room
         slots = (ctypes.c_ulong * count.value)()
         self("C_GetSlotList", int(present), slots, ctypes.byref(count))
-        return list(slots)[: count.value]
+        return list(slots)
 
     def token_info(self, slot: int) -> TokenInfo:
         """CK_TOKEN_INFO."""
@@ -124,10 +126,12 @@ class BareModule:
         self("C_GetTokenInfo", slot, ctypes.byref(info))
         return info
 
-    def mechanisms(self, slot: int) -> list[int]:
+    def mechanisms(self, slot: int, room: int | None = None) -> list[int]:
         """The mechanism types that the token lists."""
         count = ctypes.c_ulong()
         self("C_GetMechanismList", slot, None, ctypes.byref(count))
+        if room is not None:
+            count.value = room
         types = (ctypes.c_ulong * count.value)()
         self("C_GetMechanismList", slot, types, ctypes.byref(count))
         return list(types)
@@ -157,7 +161,7 @@ class BareModule:
         self(
             "C_GenerateKeyPair",
             session,
-            ctypes.byref(_Mechanism(mechanism, None, 0)),
+            _Mechanism(mechanism, None, 0),
             *_template(public),
             *_template(private),
             *map(ctypes.byref, made),
@@ -192,24 +196,25 @@ class BareModule:
         """C_SetAttributeValue."""
         self("C_SetAttributeValue", session, key, *_template(template))
 
-    def read(self, session: int, key: int, kind: int) -> bytes:
+    def read(self, session: int, key: int, kind: int, room: int | None = None) -> bytes:
         """One attribute."""
         attribute = _Attribute(kind, None, 0)
-        self("C_GetAttributeValue", session, key, ctypes.byref(attribute), 1)
+        self("C_GetAttributeValue", session, key, attribute, 1)
+        if room is not None:
+            attribute.size = room
         buffer = ctypes.create_string_buffer(attribute.size)
         attribute.value = ctypes.cast(buffer, ctypes.c_void_p)
-        self("C_GetAttributeValue", session, key, ctypes.byref(attribute), 1)
+        self("C_GetAttributeValue", session, key, attribute, 1)
         return buffer.raw[: attribute.size]
 
     def sizes(self, session: int, key: int, kinds: list[int]) -> tuple[int, list[int]]:
         """What one C_GetAttributeValue returns, and each attribute's ulValueLen."""
         attributes = (_Attribute * len(kinds))(*((kind, None, 0) for kind in kinds))
-        code = 0
         try:
             self("C_GetAttributeValue", session, key, attributes, len(kinds))
         except RefusedError as error:
-            code = error.code
-        return code, [attribute.size for attribute in attributes]
+            return error.code, [attribute.size for attribute in attributes]
+        return 0, [attribute.size for attribute in attributes]
 
     def find(self, session: int, template: Template) -> list[int]:
         """All objects that match."""
@@ -231,7 +236,7 @@ class BareModule:
         mechanism = _Mechanism(ECDH1_DERIVE, pointer, ctypes.sizeof(parameters))
         made = ctypes.c_ulong()
         self(
-            *("C_DeriveKey", session, ctypes.byref(mechanism), key),
+            *("C_DeriveKey", session, mechanism, key),
             *_template(template),
             ctypes.byref(made),
         )
@@ -239,13 +244,18 @@ class BareModule:
 
     def begin_signature(self, session: int, key: int, mechanism: int) -> None:
         """C_SignInit."""
-        self("C_SignInit", session, ctypes.byref(_Mechanism(mechanism, None, 0)), key)
+        self("C_SignInit", session, _Mechanism(mechanism, None, 0), key)
+
+    def finish_signature(self, session: int, data: bytes, room: int) -> bytes:
+        """C_Sign into a buffer of so many octets."""
+        size = ctypes.c_ulong(room)
+        buffer = ctypes.create_string_buffer(room)
+        self("C_Sign", session, data, len(data), buffer, ctypes.byref(size))
+        return buffer.raw[: size.value]
 
     def sign(self, session: int, key: int, mechanism: int, data: bytes) -> bytes:
         """C_SignInit, C_Sign for the size, C_Sign."""
         self.begin_signature(session, key, mechanism)
         size = ctypes.c_ulong()
         self("C_Sign", session, data, len(data), None, ctypes.byref(size))
-        buffer = ctypes.create_string_buffer(size.value)
-        self("C_Sign", session, data, len(data), buffer, ctypes.byref(size))
-        return buffer.raw[: size.value]
+        return self.finish_signature(session, data, size.value)

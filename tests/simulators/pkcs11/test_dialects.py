@@ -31,10 +31,12 @@ RAW_SIZE = {P256: 65, ED25519: 32, ED448: 57, X25519: 32, X448: 56}
 ALL = list(RAW_SIZE)
 OTHERS = [ED25519, ED448, X25519, X448]
 
+MONTGOMERY_AND_EDWARDS = p11.MONTGOMERY_GENERATION, p11.EDWARDS_GENERATION
+
 ATTRIBUTE_READ_ONLY, ATTRIBUTE_SENSITIVE, ATTRIBUTE_TYPE_INVALID = 0x10, 0x11, 0x12
 ATTRIBUTE_VALUE_INVALID, TEMPLATE_INCONSISTENT = 0x13, 0xD1
 MECHANISM_INVALID, MECHANISM_PARAM_INVALID = 0x70, 0x71
-DOMAIN_PARAMS_INVALID, CURVE_NOT_SUPPORTED = 0x130, 0x140
+DOMAIN_PARAMS_INVALID, CURVE_NOT_SUPPORTED, BUFFER_TOO_SMALL = 0x130, 0x140, 0x150
 KEY_HANDLE_INVALID, OBJECT_HANDLE_INVALID = 0x60, 0x82
 
 
@@ -192,6 +194,22 @@ def test_which_peers_are_taken(bench: Bench, params: bytes) -> None:
         bench.agree(private, peer)
 
 
+def test_a_buffer_that_is_too_small(bench: Bench) -> None:
+    public, private = bench.generate(ED25519)
+    bench.interposer.speak("raw_points", "montgomery", "ecdsa_der")
+    assert bench.module.read(bench.session, public, p11.EC_POINT, room=32)
+    with refused(BUFFER_TOO_SMALL):
+        bench.module.read(bench.session, public, p11.EC_POINT, room=31)
+    count = len(bench.module.mechanisms(bench.slot))
+    with refused(BUFFER_TOO_SMALL):
+        bench.module.mechanisms(bench.slot, room=count - 1)
+    _, private = bench.generate(P256)
+    bench.module.begin_signature(bench.session, private, p11.ECDSA)
+    with refused(BUFFER_TOO_SMALL):
+        bench.module.finish_signature(bench.session, bytes(32), room=64)
+    assert bench.module.finish_signature(bench.session, bytes(32), room=80)[0] == 0x30
+
+
 # -- curves and key types -------------------------------------------------------------------------
 
 
@@ -200,8 +218,12 @@ def test_montgomery(bench: Bench, params: bytes) -> None:
     edwards, _ = bench.generate(ED25519)
     with refused(MECHANISM_INVALID):
         bench.generate(params, p11.MONTGOMERY_GENERATION)
+    with refused(MECHANISM_INVALID):
+        bench.module.mechanism_info(bench.slot, p11.MONTGOMERY_GENERATION)
     bench.interposer.speak("montgomery")
     assert p11.MONTGOMERY_GENERATION in bench.module.mechanisms(bench.slot)
+    info = (bench.module.mechanism_info(bench.slot, m) for m in MONTGOMERY_AND_EDWARDS)
+    assert len(set(info)) == 1
     with refused(CURVE_NOT_SUPPORTED):
         bench.generate(params)
     with refused(CURVE_NOT_SUPPORTED):
@@ -294,7 +316,10 @@ def test_names_of_curves(bench: Bench, params: bytes) -> None:
     assert [bench.read(key, p11.EC_PARAMS) for key in made] == [params] * 2
     assert bench.find({p11.CLASS: p11.PUBLIC_KEY, p11.EC_PARAMS: params}) == [made[0]]
     bench.interposer.reset()
+    by_oid, _ = bench.generate(params)
+    assert bench.read(by_oid, p11.EC_PARAMS) == params
     bench.interposer.speak("printable_only")
+    assert bench.read(by_oid, p11.EC_PARAMS) == NAMES[params]
     with refused(CURVE_NOT_SUPPORTED):
         bench.generate(params)
     bench.generate(NAMES[params])
@@ -370,8 +395,12 @@ def test_leading_zeros_are_lost(bench: Bench) -> None:
     }
     key = bench.module.create(bench.session, template)
     assert bench.read(key, p11.VALUE) == b"\0\0\1" + bytes(29)
+    data = bench.module.create(
+        bench.session, {p11.CLASS: p11.DATA, p11.TOKEN: False, p11.VALUE: b"\0data"}
+    )
     bench.interposer.speak("stripped_z")
     assert bench.read(key, p11.VALUE) == b"\1" + bytes(29)
+    assert bench.read(data, p11.VALUE) == b"\0data"
 
 
 # -- signing --------------------------------------------------------------------------------------
@@ -404,6 +433,9 @@ def test_private_keys_that_can_be_extracted(bench: Bench) -> None:
     assert bench.read(private, p11.EXTRACTABLE) == b"\1"
     assert bench.read(private, p11.NEVER_EXTRACTABLE) == b"\0"
     assert bench.read(private, p11.ALWAYS_SENSITIVE) == b"\1"
+    closed: Template = {**p11.READABLE, p11.EXTRACTABLE: False, p11.VALUE: bytes(16)}
+    secret = bench.module.create(bench.session, closed)
+    assert bench.read(secret, p11.EXTRACTABLE) == b"\0"
 
 
 def test_history_that_is_not_kept(bench: Bench) -> None:

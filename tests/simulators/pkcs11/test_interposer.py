@@ -35,7 +35,7 @@ from mesh_hsm.testing.softhsm import Softhsm
 from mesh_hsm.testing.softhsm_maker import RefusedError
 
 P256 = bytes.fromhex("06082a8648ce3d030107")
-PIN_INCORRECT, ALREADY_LOGGED_IN = 0xA0, 0x100
+PIN_INCORRECT, ALREADY_LOGGED_IN, BUFFER_TOO_SMALL = 0xA0, 0x100, 0x150
 COUNT_LOW, FINAL_TRY, LOCKED, TO_BE_CHANGED = 1 << 16, 1 << 17, 1 << 18, 1 << 19
 USER_PIN_FLAGS = COUNT_LOW | FINAL_TRY | LOCKED | TO_BE_CHANGED
 PROTECTED_PATH = 1 << 8
@@ -353,6 +353,17 @@ def test_a_session_limit_is_reached(interposer: Interposer, module: BareModule, 
     module.open(slot)
 
 
+def test_a_session_limit_may_be_told(interposer: Interposer, module: BareModule, slot: int) -> None:
+    def told() -> list[int]:
+        return [module.token_info(slot).counts_and_memory[index] for index in (0, 2)]
+
+    before = told()
+    interposer.limit_sessions(2)
+    assert told() == before
+    interposer.limit_sessions(2, said=True)
+    assert told() == [2, 2]
+
+
 def test_the_limit_is_each_tokens_own(softhsm_token: Softhsm, interposer: Interposer) -> None:
     softhsm_token.add_token("second")
     module = BareModule(interposer.path)
@@ -374,6 +385,8 @@ def test_a_removed_token_is_gone_and_comes_back_without_its_sessions(
     interposer.remove(slot)
     assert slot not in module.slots()
     assert module.slots(present=False) == everywhere
+    with refused(BUFFER_TOO_SMALL):
+        module.slots(room=len(everywhere) - 2)
     for call in (module.token_info, module.mechanisms, module.open):
         with refused(Rv.TOKEN_NOT_PRESENT):
             call(slot)
