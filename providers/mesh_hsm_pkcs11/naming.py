@@ -62,7 +62,8 @@ def matches(uri: Uri, facts: TokenFacts) -> bool:
     A path attribute that we do not know matches nothing (RFC 7512 §2.5): ``NotFoundError`` names
     it, since nobody would guess. ``FormatError`` for a number or type that is none.
     """
-    return all(_agrees(name, value, facts) for name, value in uri.attributes)
+    agreed = [_agrees(name, value, facts) for name, value in uri.attributes]
+    return all(agreed)  # after all were looked at, so that an unknown one is always named
 
 
 def _agrees(name: str, value: str, facts: TokenFacts) -> bool:

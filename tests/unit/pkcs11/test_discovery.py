@@ -183,7 +183,6 @@ MALFORMED = {
     "a table": b"[modules]\n",
     "twice": b"modules = []\nmodules = []",
     "without end": b"modules = " + b"[" * 60000,
-    "too large": b"#" * (1 << 17),
 }
 
 
@@ -191,6 +190,12 @@ MALFORMED = {
 def test_a_malformed_configuration_is_refused(machine: Machine, name: str) -> None:
     machine.configure("").write_bytes(MALFORMED[name])
     with pytest.raises(FormatError, match=r"modules\.toml"):
+        machine.found()
+
+
+def test_a_configuration_is_short(machine: Machine) -> None:
+    machine.configure("modules = []\n" + "#" * (1 << 16))
+    with pytest.raises(FormatError, match="larger"):
         machine.found()
 
 
@@ -218,7 +223,7 @@ def test_a_configuration_that_others_may_replace_is_refused(machine: Machine, mo
         machine.found()
 
 
-def test_a_configuration_that_is_a_link_is_refused_where_others_may_replace_its_target(
+def test_a_configuration_that_is_a_link_is_refused_where_others_may_replace_either_end(
     machine: Machine,
 ) -> None:
     file = machine.configure("modules = []")
@@ -226,7 +231,11 @@ def test_a_configuration_that_is_a_link_is_refused_where_others_may_replace_its_
     file.symlink_to(elsewhere)
     assert machine.found() == []
     machine.libraries.chmod(0o770)
-    with pytest.raises(AccessError, match="others may write"):
+    with pytest.raises(AccessError, match="lib"):
+        machine.found()
+    machine.libraries.chmod(0o700)
+    machine.records.chmod(0o770)
+    with pytest.raises(AccessError, match="records"):
         machine.found()
 
 
@@ -304,6 +313,13 @@ def test_a_registered_module_that_everybody_may_write_is_an_obstacle_to_itself_a
     bad, good = machine.found()
     assert "everybody may write" in str(bad.obstacle)
     assert good.obstacle is None
+
+
+def test_what_runs_elsewhere_keeps_its_obstacle(machine: Machine) -> None:
+    machine.register(
+        "far", "remote: |ssh host p11-kit remote", f"module: {machine.library('m.so')}"
+    )
+    assert "p11-kit-proxy.so" in str(machine.found()[0].obstacle)
 
 
 def test_an_administrators_group_may_write_libraries(machine: Machine) -> None:

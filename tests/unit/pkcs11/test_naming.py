@@ -67,7 +67,7 @@ OTHER = {
 }
 MEANINGLESS = {
     "vendor attribute": ("pkcs11:x-colour=blue", NotFoundError, "x-colour"),
-    "vendor attribute after one that differs": ("pkcs11:a_b=1;token=x", NotFoundError, "a_b"),
+    "vendor attribute after one that differs": ("pkcs11:token=x;a_b=1", NotFoundError, "a_b"),
     "attribute in capitals": ("pkcs11:Token=My%20token%2F1", NotFoundError, "Token"),
     "query attribute in the path": ("pkcs11:module-path=%2Fx", NotFoundError, "module-path"),
     "slot that is no number": ("pkcs11:slot-id=0x10", FormatError, "slot-id"),
@@ -190,7 +190,9 @@ def test_each_name_means_one_token_wherever_they_can_be_told_apart(found: list[T
 
 def test_tokens_with_the_same_name_are_told_apart_by_slot() -> None:
     twins = [SOFT, replace(SOFT, slot_id=8)]
-    assert [uri.get("slot-id") for uri in token_uris(twins)] == ["1234567", "8"]
+    named = token_uris(twins)
+    assert [uri.get("slot-id") for uri in named] == ["1234567", "8"]
+    assert all(uri.get("library-version") is None for uri in named)
     assert token_uris([SOFT])[0].get("slot-id") is None
 
 

@@ -246,15 +246,24 @@ def test_the_users_folder_is_where_xdg_says() -> None:
     assert Layout.of_this_machine(at).user_config == Path("/cfg/pkcs11/pkcs11.conf")
 
 
-def test_the_users_files_do_not_count_for_root_or_if_switched_off(
-    monkeypatch: pytest.MonkeyPatch,
+IDENTITIES = {  # user, effective user, group, effective group; does the user's folder count?
+    "a user": ((1000, 1000, 100, 100), True),
+    "root": ((0, 0, 0, 0), False),
+    "setuid root": ((1000, 0, 100, 100), False),
+    "setuid": ((1000, 1001, 100, 100), False),
+    "setgid": ((1000, 1000, 100, 101), False),
+}
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_the_users_files_count_for_the_user_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    for call in ("getuid", "geteuid"):
-        monkeypatch.setattr(os, call, lambda: 1000)
-    assert Layout.of_this_machine({}).users
+    numbers, counts = IDENTITIES[name]
+    for call, number in zip(("getuid", "geteuid", "getgid", "getegid"), numbers, strict=True):
+        monkeypatch.setattr(os, call, lambda number=number: number)
+    assert Layout.of_this_machine({}).users is counts
     assert not Layout.of_this_machine({"P11_KIT_NO_USER_CONFIG": "1"}).users
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert not Layout.of_this_machine({}).users
 
 
 @pytest.fixture
