@@ -28,7 +28,7 @@ class _Part:
 
     separator: str
     name: re.Pattern[str]
-    raw: str  # what need not be percent-encoded, besides letters, digits and "-._~"
+    raw: str  # what may stand unencoded, besides letters, digits and "-._~"
     strict: bool = False  # whether anything else is refused when read
     octets: str | None = None  # the one attribute whose value need not be text
 
@@ -102,7 +102,9 @@ def _written(pairs: Attributes, part: _Part) -> str:
 def _encoded(name: str, value: str, part: _Part) -> str:
     if name == part.octets:  # RFC 7512 §2.3: the whole value of "id" should be encoded
         return "".join(f"%{octet:02X}" for octet in value.encode("utf-8", "surrogateescape"))
-    return quote(value, safe=part.raw)
+    # "'" might stand raw, but hints show names in quotation marks to be pasted into a shell, and a
+    # stranger's token may be labelled '$(…)'.
+    return quote(value, safe=part.raw.replace("'", ""))
 
 
 def _pairs(text: str, part: _Part) -> Iterator[tuple[str, str]]:

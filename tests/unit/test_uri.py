@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 from hypothesis import given
@@ -159,6 +160,14 @@ def test_names_like_those_of_rfc_7512_come_back_as_they_stand(name: str) -> None
 
 def test_our_own_schemes_stay_readable() -> None:
     assert str(Uri.parse("tpm2:tcti=swtpm:path=/x/y")) == "tpm2:tcti=swtpm:path=/x/y"
+
+
+@pytest.mark.parametrize("scheme", ["pkcs11", "soft"])
+def test_a_name_in_quotation_marks_is_one_word_of_a_shell(scheme: str) -> None:
+    text = f"{scheme}:token='$(reboot)'?pin-source='$(reboot)'"
+    written = str(Uri.parse(text))
+    assert shlex.split(f"'{written}'") == [written]
+    assert Uri.parse(written) == Uri.parse(text)
 
 
 def test_a_scheme_is_the_same_in_capitals() -> None:
