@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mesh_hsm.testing.softhsm import Softhsm
 from tests.cli.conftest import PASSPHRASE, PIN, STORE, Home, World
 from tests.cli.test_basics import COMMANDS
 
@@ -74,7 +75,7 @@ def test_the_check_itself_finds_what_differs() -> None:
             check(value, sections()["dare encode"], "bad")
 
 
-def test_every_command_s_json(world: World) -> None:
+def test_every_command_s_json(world: World, softhsm_token: Softhsm) -> None:
     admin, laptop = world.admin, world.laptop
     (laptop.folder / "letter").write_text("hello")
     secret = {"passphrase": PASSPHRASE}
@@ -126,6 +127,13 @@ def test_every_command_s_json(world: World) -> None:
         secrets=secret,
     )
     done["device accept"] = fresh.ok("device", "accept", "c", "--json")
+    fresh.env.update(softhsm_token.environment)
+    officer = {"so-pin": softhsm_token.so_pin.encode(), "new-pin": PIN}
+    done["pin reset"] = fresh.ok("pin", "reset", softhsm_token.uri, "--json", secrets=officer)
+    done["token init"] = fresh.ok(
+        *("token", "init", softhsm_token.uri, "--label", "x", "--erase", "--yes", "--json"),
+        secrets=officer,
+    )
     assert set(done) == set(COMMANDS)
     for name, run in done.items():
         if name != "doctor":
