@@ -183,6 +183,22 @@ def test_an_answer_is_lost_though_the_work_is_done(
     assert len(module.find(session, {KEY_TYPE: EC})) == 2
 
 
+def test_reset_puts_everything_back(
+    softhsm_token: Softhsm, interposer: Interposer, module: BareModule, slot: int
+) -> None:
+    interposer.set_tries(2, used=2)
+    interposer.speak("login_first", "own_ids")
+    interposer.always("C_Login")
+    interposer.remove(slot, Rv.SESSION_HANDLE_INVALID)
+    interposer.reset()
+    session = module.open(slot)
+    interposer.set(tries=2)
+    module.login(session, softhsm_token.pin)
+    interposer.remove(slot)
+    with refused(Rv.DEVICE_REMOVED):
+        module.find(session, {})
+
+
 def test_a_misspelt_rule_or_setting_is_refused(interposer: Interposer) -> None:
     with pytest.raises(ValueError, match="C_Generate"):
         interposer.fail("C_Generate")
@@ -342,11 +358,22 @@ def test_a_session_limit_is_reached(interposer: Interposer, module: BareModule, 
     for _ in range(2):
         with refused(Rv.SESSION_COUNT):
             module.open(slot)
+    for handle in range(max(sessions) + 1, max(sessions) + 3):  # SoftHSM counts up
+        with refused(Rv.SESSION_HANDLE_INVALID):  # none is left behind
+            module.find(handle, {})
     module("C_CloseSession", sessions[0])
     module.open(slot)
     with refused(Rv.SESSION_COUNT):
         module.open(slot)
     module("C_CloseAllSessions", slot)
+    for _ in range(2):
+        module.open(slot)
+    module("C_Finalize", None)
+    module("C_Initialize", None)
+    for _ in range(2):
+        module.open(slot)
+    interposer.remove(slot)
+    interposer.insert(slot)
     for _ in range(2):
         module.open(slot)
     interposer.limit_sessions(0)

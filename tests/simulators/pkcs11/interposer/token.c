@@ -94,9 +94,8 @@ CK_RV enter_device(CK_ULONG handle)
 {
     pthread_rwlock_rdlock(&device);
     lock();
-    /* A session that is none of ours may be one of a removed token: its place is not known. */
-    struct session *session = find_session(handle);
-    bool lost = removed_count && (!session || is_removed(session->slot));
+    /* The sessions of a removed token are forgotten, so which token's it was is not known. */
+    bool lost = removed_count && !find_session(handle);
     unlock();
     if (!lost)
         return CKR_OK;
