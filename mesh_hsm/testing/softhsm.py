@@ -33,6 +33,7 @@ _USUAL_PLACES = (
     "/usr/lib/pkcs11",
     "/usr/local/lib/softhsm",
 )
+_PROVIDER = "mesh_hsm_pkcs11.module"
 _LABEL_OCTETS = 32
 _NOT_INITIALIZED = 0x190
 _OS_LOCKING_OK = 2
@@ -205,9 +206,13 @@ def look_again(module: Path) -> None:
     """Make this process, if it uses SoftHSM already, read SOFTHSM2_CONF and the tokens anew.
 
     SoftHSM reads them at C_Initialize and never again. All sessions of the process end, as at any
-    C_Finalize; it is initialised again at once, so that whoever had initialised it (python-pkcs11,
-    a provider) need not know. No other thread may use it meanwhile.
+    C_Finalize. Where mesh-hsm's own provider had initialised it, the next to need it does so;
+    where somebody else had (python-pkcs11, say), that is done here, and they need not know. No
+    other thread may use it meanwhile.
     """
+    provider = sys.modules.get(_PROVIDER)  # never imported from here
+    if provider is not None:
+        provider.forget_modules()
     try:
         loaded = Module(str(module), os.RTLD_NOLOAD | os.RTLD_NOW)
     except OSError:

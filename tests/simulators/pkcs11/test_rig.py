@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pkcs11
@@ -17,7 +19,12 @@ from mesh_hsm.testing import softhsm_maker
 from mesh_hsm.testing.softhsm import Softhsm, find_module, look_again
 from mesh_hsm.uri import Uri
 
-pytestmark = pytest.mark.usefixtures("softhsm_token")  # which skips where there is no SoftHSM
+
+@pytest.fixture(autouse=True)
+def _bare(softhsm_token: Softhsm) -> Iterator[None]:
+    """Skips where there is no SoftHSM; leaves it to the next test to initialise it, as it likes."""
+    yield
+    pkcs11.lib(str(softhsm_token.module)).finalize()
 
 
 def labels(rig: Softhsm) -> set[str]:
@@ -43,6 +50,20 @@ def seen_by_a_new_process(rig: Softhsm) -> set[str]:
     return set(json.loads(done.stdout)) - {""}
 
 
+def run_pytest(folder: Path, test: str) -> subprocess.CompletedProcess[str]:
+    """Run tests of somebody else's in a process of their own; ``folder`` is its TMPDIR, too."""
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "test_theirs.py").write_text(textwrap.dedent(test))
+    environment = {k: v for k, v in os.environ.items() if k != "SOFTHSM2_CONF"}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=folder,
+        env=environment | {"TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+
+
 @pytest.mark.parametrize("label", ["first", "second", "third"])
 def test_each_test_has_a_token_of_its_own(
     softhsm_token: Softhsm, label: str, monkeypatch: pytest.MonkeyPatch
@@ -57,31 +78,59 @@ def test_each_test_has_a_token_of_its_own(
 
 
 def test_a_test_that_fails_leaves_nothing_to_the_next(tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    (tmp_path / "test_theirs.py").write_text(
-        "import os, pkcs11\n"
-        "def use(rig):\n"
-        "    token = pkcs11.lib(str(rig.module)).get_token(token_label='test')\n"
-        "    assert token.serial.decode() == rig.serial\n"
-        "    token.open(rw=True, user_pin=rig.pin)\n"
-        "def test_fails(softhsm_token):\n"
-        "    use(softhsm_token)\n"
-        "    raise ValueError\n"
-        "def test_passes(softhsm_token):\n"
-        "    use(softhsm_token)\n"
-        "def test_without():\n"
-        "    assert 'SOFTHSM2_CONF' not in os.environ\n"
-    )
-    environment = {k: v for k, v in os.environ.items() if k != "SOFTHSM2_CONF"}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=tmp_path,
-        env=environment | {"TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
+    done = run_pytest(
+        tmp_path,
+        """
+        import os, pkcs11
+
+        def use(rig):
+            token = pkcs11.lib(str(rig.module)).get_token(token_label="test")
+            assert token.serial.decode() == rig.serial
+            token.open(rw=True, user_pin=rig.pin)
+
+        def test_fails(softhsm_token):
+            use(softhsm_token)
+            raise ValueError
+
+        def test_passes(softhsm_token):
+            use(softhsm_token)
+
+        def test_without():
+            assert "SOFTHSM2_CONF" not in os.environ
+        """,
     )
     assert "1 failed, 2 passed" in done.stdout, done.stdout + done.stderr
     assert list(tmp_path.glob("mesh-hsm-softhsm-*")) == []
+
+
+def test_provider_and_bare_binding_take_turns_in_one_process(tmp_path: Path) -> None:
+    done = run_pytest(
+        tmp_path,
+        """
+        import pkcs11
+        import pytest
+        from mesh_hsm_pkcs11 import Pkcs11Provider
+
+        KEPT = []  # as a program under test may keep it
+
+        @pytest.mark.parametrize("turn", range(3))
+        def test_provider(softhsm_token, tmp_path, turn):
+            found = [info.serial for info in Pkcs11Provider(tmp_path).tokens() if info.initialised]
+            assert found == [softhsm_token.serial]
+
+        @pytest.mark.parametrize("turn", range(3))
+        def test_binding(softhsm_token, turn):
+            if not KEPT:
+                KEPT.append(pkcs11.lib(str(softhsm_token.module)))
+            token = KEPT[0].get_token(token_label="test")
+            assert token.serial.decode() == softhsm_token.serial
+
+        def test_provider_again(softhsm_token, tmp_path):
+            test_provider(softhsm_token, tmp_path, 3)
+            test_binding(softhsm_token, 3)
+        """,
+    )
+    assert "7 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_both_pins_open_it_and_others_do_not(softhsm_token: Softhsm) -> None:
@@ -155,6 +204,7 @@ def test_its_own_settings_are_heard_and_forgotten(softhsm_token: Softhsm) -> Non
     def token() -> pkcs11.Token:
         return pkcs11.lib(str(softhsm_token.module)).get_token(token_label="test")
 
+    assert pkcs11.Mechanism.ECDH1_DERIVE in token().slot.get_mechanisms()
     with Softhsm(removable=True, mechanisms=["CKM_ECDSA", "CKM_SHA256"]) as rig:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in rig.environment.items():
