@@ -109,6 +109,9 @@ class EdwardsCurve(Curve):
         inverse = pow(Z, -1, p)
         return X * inverse % p, Y * inverse % p
 
+    def _has_small_order(self, affine: Affine) -> bool:
+        return self._multiply(self.cofactor, affine) == self.neutral.affine
+
     def _encode(self, P: Point) -> bytes:
         sign = P.is_odd << (8 * self.encoded_size - 1)
         return (P.y | sign).to_bytes(self.encoded_size, "little")

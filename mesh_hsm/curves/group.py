@@ -89,6 +89,10 @@ class Curve(ABC):
         Raises ``InvalidPointError``, and ``UnsupportedError`` on Edwards curves.
         """
 
+    def check_x(self, x: int) -> None:
+        """Refuse an x (u) of no point, or of one of small order. Raises ``InvalidPointError``."""
+        self.lift(x).check_foreign()
+
     # -- what a family provides ------------------------------------------------------------------
 
     @abstractmethod
@@ -104,6 +108,9 @@ class Curve(ABC):
     @abstractmethod
     def _multiply(self, k: int, P: Affine) -> Affine:
         """k·P for k >= 0."""
+
+    @abstractmethod
+    def _has_small_order(self, affine: Affine) -> bool: ...
 
     @abstractmethod
     def _encode(self, P: Point) -> bytes: ...
@@ -153,7 +160,7 @@ class Point:
     @property
     def has_small_order(self) -> bool:
         """Whether h·P is neutral: such a point reveals a scalar mod h, or gives a known answer."""
-        return self.multiply(self.curve.cofactor).is_neutral
+        return self.curve._has_small_order(self.affine)
 
     @property
     def in_prime_subgroup(self) -> bool:
@@ -201,8 +208,10 @@ class Point:
     def check_foreign(self) -> None:
         """Refuse a point that no share may be applied to: neutral or of small order.
 
-        threshold §6.2; on the curve it is by construction. Raises ``InvalidPointError``.
+        threshold §6.2. On the curve it is by construction, and looked at again: a device that
+        multiplied a point of another curve would give its key away. Raises ``InvalidPointError``.
         """
+        self.__post_init__()
         if self.has_small_order:
             raise InvalidPointError(f"neutral or small-order point on {self.curve.name}")
 
@@ -257,7 +266,7 @@ class XOnly:
     def lifts(self) -> tuple[Point, Point]:
         """Both points with this x, the one with even y first. Raises ``InvalidPointError``."""
         even = self._even or self.curve.lift(self.x)
-        # Kept for the next caller: the check of an answer pays for the square root, combining not.
+        # Kept for the next caller: a square root costs more than all else in combining.
         object.__setattr__(self, "_even", even)
         return even, -even
 
@@ -268,4 +277,4 @@ class XOnly:
         """
         if self.x == 0:
             raise InvalidPointError(f"the answer on {self.curve.name} is zero")
-        self.lifts()[0].check_answer()
+        self.curve.check_x(self.x)

@@ -46,8 +46,18 @@ class MontgomeryCurve(CubicCurve):
             raise InvalidPointError(f"a plain {self.name} value has {self.field_size} octets")
         return self.lift(int.from_bytes(octets, "little"))
 
-    def _root(self, square: int) -> int:
-        return square_root(square, self.field_prime)
+    def _ordinate(self, x: int) -> int | None:
+        square = self.right_side(x)
+        y = square_root(square, self.field_prime)
+        return y if y * y % self.field_prime == square else None
+
+    def _shows_small_order(self, x: int) -> bool:
+        # hP by u alone, as X:Z (Montgomery 1987); Z = 0 is the neutral element.
+        X, Z, p, A = x, 1, self.field_prime, self.a2
+        for _ in range(self.cofactor.bit_length() - 1):
+            XX, XZ, ZZ = X * X, X * Z, Z * Z
+            X, Z = (XX - ZZ) ** 2 % p, 4 * XZ * (XX + A * XZ + ZZ) % p
+        return Z == 0
 
     def _encode(self, P: Point) -> bytes:
         return P.x.to_bytes(self.field_size, "little") + bytes([_SIGN * P.is_odd])
@@ -60,8 +70,8 @@ def square_root(square: int, p: int) -> int:
     """A root mod p = 2^255 - 19 or 2^448 - 2^224 - 1 if there is one; otherwise any number."""
     if p % 4 == 3:
         return pow(square, (p + 1) // 4, p)
-    root = pow(square, (p + 3) // 8, p)  # RFC 8032 §5.1.3, p = 5 mod 8
-    return root if root * root % p == square else root * pow(2, (p - 1) // 4, p) % p
+    power = pow(2 * square, (p - 5) // 8, p)  # p = 5 mod 8 (Atkin 1992): a single power
+    return square * power * (2 * square * power * power - 1) % p
 
 
 X25519: Final = MontgomeryCurve(

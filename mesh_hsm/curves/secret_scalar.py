@@ -7,7 +7,7 @@ device (threshold §10): one library call gives x(kS), two give kS in full (hsm-
 from __future__ import annotations
 
 import secrets
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x448 import X448PrivateKey, X448PublicKey
@@ -16,14 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from mesh_hsm.curves.clamping import ClampedScalar, clamp, is_clamped
 from mesh_hsm.curves.group import Curve, Point, XOnly
 from mesh_hsm.curves.recovery import recover
-from mesh_hsm.curves.weierstrass import P256, P384, P521
+from mesh_hsm.curves.weierstrass import WeierstrassCurve
 from mesh_hsm.errors import FormatError, InvalidPointError, UnsupportedError
-
-NIST: Final[dict[Curve, ec.EllipticCurve]] = {
-    P256: ec.SECP256R1(),
-    P384: ec.SECP384R1(),
-    P521: ec.SECP521R1(),
-}
 
 
 class SecretScalar:
@@ -44,7 +38,9 @@ class SecretScalar:
         self._curve = curve
         self._value = value
         self._key: ec.EllipticCurvePrivateKey | ClampedScalar = (
-            ec.derive_private_key(value, NIST[curve]) if curve in NIST else clamp(curve, value)
+            ec.derive_private_key(value, curve.in_library)
+            if isinstance(curve, WeierstrassCurve)
+            else clamp(curve, value)
         )
         self._public: Point | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 
 from mesh_hsm.curves.edwards import ED25519
 from mesh_hsm.curves.group import Curve, Point
-from mesh_hsm.curves.secret_scalar import NIST
+from mesh_hsm.curves.weierstrass import WeierstrassCurve
 from mesh_hsm.errors import FormatError, UnsupportedError
 
 _HASHES: dict[str, hashes.HashAlgorithm] = {
@@ -43,8 +44,8 @@ def verify_prehashed(public: Point, octets: bytes, signature: bytes) -> bool:
     if curve.family == "montgomery":
         raise UnsupportedError(f"{curve.name} does not sign")
     try:
-        if curve in NIST:
-            _ecdsa(public, octets, signature)
+        if isinstance(curve, WeierstrassCurve):
+            _ecdsa(curve, public, octets, signature)
         elif curve is ED25519:
             Ed25519PublicKey.from_public_bytes(public.encode()).verify(signature, octets)
         else:
@@ -54,16 +55,21 @@ def verify_prehashed(public: Point, octets: bytes, signature: bytes) -> bool:
     return True
 
 
-def _ecdsa(public: Point, digest: bytes, signature: bytes) -> None:
-    curve = public.curve
+def _ecdsa(curve: WeierstrassCurve, public: Point, digest: bytes, signature: bytes) -> None:
     if len(digest) != ecdsa_digest_size(curve):
         raise FormatError(f"{curve.name} signs a digest of {ecdsa_digest_size(curve)} octets")
     size = curve.field_size
     if len(signature) != 2 * size:
         raise InvalidSignature
     r, s = int.from_bytes(signature[:size], "big"), int.from_bytes(signature[size:], "big")
-    key = ec.EllipticCurvePublicNumbers(public.x, public.y, NIST[curve]).public_key()
+    key = _library_key(ec.EllipticCurvePublicNumbers(public.x, public.y, curve.in_library))
     key.verify(encode_dss_signature(r, s), digest, ec.ECDSA(Prehashed(_HASHES[curve.name])))
+
+
+@lru_cache(maxsize=64)
+def _library_key(numbers: ec.EllipticCurvePublicNumbers) -> ec.EllipticCurvePublicKey:
+    # Kept: to prepare a key costs half of a verification, and a device signs with few.
+    return numbers.public_key()
 
 
 def verify_ed25519ctx(
