@@ -17,7 +17,8 @@ from interposer import NSS, OPENCRYPTOKI, STRICT_TEMPLATES, Interposer, Rv
 from mesh_hsm.testing.softhsm import Softhsm
 from mesh_hsm.testing.softhsm_maker import RefusedError
 
-P256 = bytes.fromhex("06082a8648ce3d030107")
+P256, P521 = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06052b81040023")
+NIST = {P256: ec.SECP256R1(), P521: ec.SECP521R1()}
 ED25519, ED448 = bytes.fromhex("06032b6570"), bytes.fromhex("06032b6571")
 X25519, X448 = bytes.fromhex("06032b656e"), bytes.fromhex("06032b656f")
 NAMES = {
@@ -27,7 +28,7 @@ NAMES = {
     X448: b"\x13\x08curve448",
 }
 NSS_X25519 = bytes.fromhex("06092b06010401da470f01")
-RAW_SIZE = {P256: 65, ED25519: 32, ED448: 57, X25519: 32, X448: 56}
+RAW_SIZE = {P256: 65, P521: 133, ED25519: 32, ED448: 57, X25519: 32, X448: 56}
 ALL = list(RAW_SIZE)
 OTHERS = [ED25519, ED448, X25519, X448]
 
@@ -58,8 +59,8 @@ class Bench:
         private: Template | None = None,
     ) -> tuple[int, int]:
         """A key pair of this curve, by SoftHSM's mechanism where none is given."""
-        usual = p11.EC_GENERATION if params == P256 else p11.EDWARDS_GENERATION
-        agrees = params in (P256, X25519, X448, NSS_X25519, *map(NAMES.get, (X25519, X448)))
+        usual = p11.EC_GENERATION if params in NIST else p11.EDWARDS_GENERATION
+        agrees = params in (*NIST, X25519, X448, NSS_X25519, *map(NAMES.get, (X25519, X448)))
         type_: Template = {} if key_type is None else {p11.KEY_TYPE: key_type}
         public: Template = {p11.TOKEN: False, p11.PRIVATE: False, p11.EC_PARAMS: params}
         usual_private: Template = {
@@ -109,7 +110,7 @@ def refused(*codes: int) -> Iterator[None]:
 
 
 def name_of(params: bytes) -> str:
-    return NAMES.get(params, b"\x13\x05P-256")[2:].decode()
+    return NIST[params].name if params in NIST else NAMES[params][2:].decode()
 
 
 def wrapped(point: bytes) -> bytes:
@@ -118,9 +119,11 @@ def wrapped(point: bytes) -> bytes:
 
 def peer_of(params: bytes) -> bytes:
     """Somebody's bare public point."""
-    if params == P256:
-        numbers = ec.derive_private_key(4711, ec.SECP256R1()).public_key().public_numbers()
-        return b"\x04" + numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
+    if params in NIST:
+        public = ec.derive_private_key(4711, NIST[params]).public_key()
+        return public.public_bytes(
+            serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+        )
     key = x448.X448PrivateKey if params == X448 else x25519.X25519PrivateKey
     return key.from_private_bytes(bytes([77]) * RAW_SIZE[params]).public_key().public_bytes_raw()
 
@@ -133,13 +136,13 @@ def test_softhsm_as_it_is(bench: Bench, params: bytes) -> None:
     public, private = bench.generate(params)
     point = bench.read(public, p11.EC_POINT)
     assert point == wrapped(point[-RAW_SIZE[params] :])
-    assert bench.number(private, p11.KEY_TYPE) == (p11.EC if params == P256 else p11.EDWARDS)
+    assert bench.number(private, p11.KEY_TYPE) == (p11.EC if params in NIST else p11.EDWARDS)
     for kind in (p11.LOCAL, p11.ALWAYS_SENSITIVE, p11.NEVER_EXTRACTABLE):
         assert bench.read(private, kind) == b"\1"
     assert bench.read(private, p11.EXTRACTABLE) == b"\0"
     if params in NAMES:
         bench.generate(NAMES[params])
-    if params in (P256, X25519, X448):
+    if params in (*NIST, X25519, X448):
         peer = peer_of(params)
         assert bench.agree(private, peer) == bench.agree(private, wrapped(peer))
         assert p11.ECDH1_DERIVE in bench.module.mechanisms(bench.slot)
@@ -156,13 +159,13 @@ def test_raw_points(bench: Bench, params: bytes, feature: str) -> None:
     before = bench.read(public, p11.EC_POINT)
     bench.interposer.speak(feature)
     after = bench.read(public, p11.EC_POINT)
-    if params == P256 and feature == "raw_points":
+    if params in NIST and feature == "raw_points":
         assert after == before
         return
     assert after == before[-RAW_SIZE[params] :]
     assert len(after) == RAW_SIZE[params]
     assert bench.find({p11.EC_POINT: after}) == [public]
-    key_type = p11.EC if params == P256 else p11.EDWARDS
+    key_type = p11.EC if params in NIST else p11.EDWARDS
     template: Template = {
         p11.CLASS: p11.PUBLIC_KEY,
         p11.KEY_TYPE: key_type,
@@ -178,7 +181,7 @@ def test_raw_points(bench: Bench, params: bytes, feature: str) -> None:
     assert bench.read(made, p11.EC_POINT) == before
 
 
-@pytest.mark.parametrize("params", [P256, X25519, X448], ids=name_of)
+@pytest.mark.parametrize("params", [P256, P521, X25519, X448], ids=name_of)
 def test_which_peers_are_taken(bench: Bench, params: bytes) -> None:
     _, private = bench.generate(params)
     peer = peer_of(params)
@@ -287,6 +290,10 @@ def test_x25519_as_an_ec_key(bench: Bench) -> None:
     with refused(*range(1, 0x200)):
         bench.generate(NSS_X25519, p11.EC_GENERATION)
     p256, _ = bench.generate(P256)
+    bench.interposer.speak("oids")
+    with refused(CURVE_NOT_SUPPORTED):
+        bench.generate(NSS_X25519, p11.EDWARDS_GENERATION)
+    bench.interposer.reset()
     bench.interposer.speak("ec_type_x25519")
     for params, mechanism in (
         (X25519, p11.EC_GENERATION),
@@ -406,22 +413,29 @@ def test_leading_zeros_are_lost(bench: Bench) -> None:
 # -- signing --------------------------------------------------------------------------------------
 
 
-def test_ecdsa_in_der(bench: Bench) -> None:
-    public, private = bench.generate(P256)
-    point = bench.read(public, p11.EC_POINT)[-65:]
-    verifier = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+@pytest.mark.parametrize("params", NIST, ids=name_of)
+def test_ecdsa_in_der(bench: Bench, params: bytes) -> None:
+    public, private = bench.generate(params)
+    size = RAW_SIZE[params] // 2
+    point = bench.read(public, p11.EC_POINT)[-RAW_SIZE[params] :]
+    verifier = ec.EllipticCurvePublicKey.from_encoded_point(NIST[params], point)
     digest, how = bytes(range(32)), ec.ECDSA(utils.Prehashed(hashes.SHA256()))
     signature = bench.module.sign(bench.session, private, p11.ECDSA, digest)
-    r, s = (int.from_bytes(signature[i : i + 32], "big") for i in (0, 32))
+    r, s = (int.from_bytes(signature[i : i + size], "big") for i in (0, size))
     verifier.verify(utils.encode_dss_signature(r, s), digest, how)
     bench.interposer.speak("ecdsa_der")
-    for _ in range(20):  # r and s with and without a sign octet
+    for _ in range(20):  # r and s with and without a leading zero, or one to be added
         signature = bench.module.sign(bench.session, private, p11.ECDSA, digest)
+        assert utils.encode_dss_signature(*utils.decode_dss_signature(signature)) == signature
         verifier.verify(signature, digest, how)
-    other, key = bench.generate(ED25519)
-    signature = bench.module.sign(bench.session, key, p11.EDDSA, digest)
-    raw = bench.read(other, p11.EC_POINT)[2:]
-    ed25519.Ed25519PublicKey.from_public_bytes(raw).verify(signature, digest)
+
+
+def test_other_signatures_stay(bench: Bench) -> None:
+    bench.interposer.speak("ecdsa_der")
+    public, private = bench.generate(ED25519)
+    signature = bench.module.sign(bench.session, private, p11.EDDSA, b"message")
+    raw = bench.read(public, p11.EC_POINT)[2:]
+    ed25519.Ed25519PublicKey.from_public_bytes(raw).verify(signature, b"message")
 
 
 # -- attributes -----------------------------------------------------------------------------------
@@ -440,13 +454,13 @@ def test_private_keys_that_can_be_extracted(bench: Bench) -> None:
 
 def test_history_that_is_not_kept(bench: Bench) -> None:
     _, private = bench.generate(P256)
-    kinds = [p11.LOCAL, p11.SIGN, p11.NEVER_EXTRACTABLE, p11.ALWAYS_SENSITIVE]
+    kinds = [p11.LOCAL, p11.NEVER_EXTRACTABLE, p11.ALWAYS_SENSITIVE, p11.SIGN]
     assert bench.module.sizes(bench.session, private, kinds) == (0, [1, 1, 1, 1])
     bench.interposer.speak("no_history")
     none = p11.UNAVAILABLE
     assert bench.module.sizes(bench.session, private, kinds) == (
         ATTRIBUTE_TYPE_INVALID,
-        [none, 1, none, none],
+        [none, none, none, 1],
     )
 
 

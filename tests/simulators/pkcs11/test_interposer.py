@@ -417,6 +417,8 @@ def test_a_removed_token_is_gone_and_comes_back_without_its_sessions(
     for call in (module.token_info, module.mechanisms, module.open):
         with refused(Rv.TOKEN_NOT_PRESENT):
             call(slot)
+    with refused(Rv.TOKEN_NOT_PRESENT):
+        module.mechanism_info(slot, ECDSA)
     with refused(Rv.DEVICE_REMOVED):
         module.find(session, {})
     interposer.insert(slot)
@@ -554,6 +556,54 @@ def test_changing_the_pin_uses_tries_as_well(
     module("C_SetPIN", session, old, len(old), b"another PIN", 11)
     assert pin_flags(module, slot) == 0
     module.login(session, "another PIN")
+
+
+def test_a_blocked_pin_cannot_be_changed(
+    softhsm_token: Softhsm, interposer: Interposer, module: BareModule, slot: int
+) -> None:
+    interposer.set_tries(2, used=2)
+    session = module.open(slot)
+    pin = softhsm_token.pin.encode()
+    with refused(Rv.PIN_LOCKED):
+        module("C_SetPIN", session, pin, len(pin), b"another PIN", 11)
+
+
+def test_the_security_officers_pin_is_counted_by_itself(
+    softhsm_token: Softhsm, interposer: Interposer, module: BareModule, slot: int
+) -> None:
+    interposer.set_tries(3)
+    session = module.open(slot)
+    module.login(session, softhsm_token.so_pin, SO)
+    with refused(PIN_INCORRECT):
+        module("C_SetPIN", session, b"wrong", 5, b"another PIN", 11)
+    assert module.token_info(slot).flags >> 4 & USER_PIN_FLAGS == COUNT_LOW
+    assert pin_flags(module, slot) == 0
+
+
+def test_initialising_uses_the_security_officers_tries_and_frees_the_users(
+    softhsm_token: Softhsm, interposer: Interposer, module: BareModule, slot: int
+) -> None:
+    so_pin, label = softhsm_token.so_pin.encode(), b"again".ljust(32)
+    interposer.set_tries(2, used=1)
+    with refused(PIN_INCORRECT):
+        module("C_InitToken", slot, b"wrong", 5, label)
+    with refused(Rv.PIN_LOCKED):
+        module("C_InitToken", slot, so_pin, len(so_pin), label)
+    interposer.set_tries(2, used=1)
+    assert pin_flags(module, slot) & FINAL_TRY
+    module("C_InitToken", slot, so_pin, len(so_pin), label)
+    assert pin_flags(module, slot) == 0
+
+
+def test_each_token_counts_its_own_tries(softhsm_token: Softhsm, interposer: Interposer) -> None:
+    softhsm_token.add_token("second")
+    module = BareModule(interposer.path)
+    module("C_Initialize", None)
+    interposer.set_tries(3)
+    first, second = module.slots()[:2]
+    with refused(PIN_INCORRECT):
+        module.login(module.open(first), "wrong")
+    assert [pin_flags(module, slot) for slot in (first, second)] == [COUNT_LOW, 0]
 
 
 def test_context_specific_logins_have_tries_of_their_own(
