@@ -45,7 +45,8 @@ class Bench(ABC):
     ``uri`` names the token; ``answers`` are the right secrets by kind (the old PIN and the new one
     alike where both are asked); ``custody`` and ``hardware`` are what its own keys must read back;
     ``asks`` is what the first private operation on a key without PIN asks for, None for nothing;
-    ``counted_pin`` is None where no PIN is counted.
+    ``counted_pin`` is None where no PIN is counted; ``new_secret`` is one that the device takes
+    when its PIN or passphrase is changed.
     """
 
     uri: Uri
@@ -54,6 +55,7 @@ class Bench(ABC):
     hardware: Hardware = Hardware.SIMULATOR
     asks: SecretKind | None = None
     counted_pin: CountedPin | None = None
+    new_secret: bytes = b"a fresh secret"
 
     @abstractmethod
     def provider(self) -> Provider:
@@ -155,6 +157,12 @@ def make(
     algorithm = algorithm or offered[0]
     consent = token.capability(algorithm, use).needs_consent
     return token.generate(KeySpec(algorithm, use, label, pin=pin, allow_exportable=consent))
+
+
+def make_any(token: Token, label: str = "subject", *, pin: PinPolicy = PinPolicy.NONE) -> DeviceKey:
+    """Generate a key of whichever use, where that is not the point: not every token agrees."""
+    use = Use.ENCRYPT if algorithms(token, Use.ENCRYPT) else Use.SIGN
+    return make(token, use, label, pin=pin)
 
 
 def seen(token: Token) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from mesh_hsm.errors import (
     SecretRequiredError,
     WrongSecretError,
 )
-from mesh_hsm.provider import ChangesPin, DeviceKey, Token, Use
+from mesh_hsm.provider import ChangesPin, DeviceKey, Token
 from mesh_hsm.secret_source import SecretKind
 from mesh_hsm.testing.conformance.bench import (
     WRONG,
@@ -27,7 +27,7 @@ from mesh_hsm.testing.conformance.bench import (
     CountedPin,
     Kit,
     exercise,
-    make,
+    make_any,
     seen,
 )
 
@@ -44,7 +44,7 @@ class Pins(Kit):
         """``WrongSecretError``, and the right one works afterwards, in the same instance."""
         if bench.asks is None:
             pytest.skip("keys without PIN need no secret on this device")
-        make(token, Use.ENCRYPT)
+        make_any(token)
         token.close()
         secrets = Asked(bench.answers, wrong={bench.asks})
         with bench.open(secrets) as again:
@@ -64,7 +64,7 @@ class Pins(Kit):
         pin = bench.counted_pin
         if bench.asks is None and pin is None:
             pytest.skip("this device has no secrets at all")
-        make(token, Use.ENCRYPT, pin=pin.policy) if pin else make(token, Use.ENCRYPT)
+        make_any(token, pin=pin.policy) if pin else make_any(token)
         token.close()
         with bench.open(Asked({})) as again:
             (key,) = again.keys()
@@ -79,7 +79,7 @@ class Pins(Kit):
         before = list(bench.leftovers())
         with bench.open(Asked({})) as token:
             with pytest.raises(SecretRequiredError):
-                make(token, Use.ENCRYPT, pin=pin.policy) if pin else make(token, Use.ENCRYPT)
+                make_any(token, pin=pin.policy) if pin else make_any(token)
             assert seen(token) == {}
         assert list(bench.leftovers()) == before
 
@@ -148,9 +148,9 @@ class Pins(Kit):
         pin = bench.counted_pin
         kind = SecretKind.PIN if pin or bench.asks is None else bench.asks
         policy = pin.policy if pin else PinPolicy.NONE
-        uri, beside = (make(token, Use.ENCRYPT, name, pin=policy).uri for name in ("a", "b"))
+        uri, beside = (make_any(token, name, pin=policy).uri for name in ("a", "b"))
         token.close()
-        new = {**bench.answers, _NEW[kind]: b"a fresh secret"}
+        new = {**bench.answers, _NEW[kind]: bench.new_secret}
         with bench.open(Asked(new, wrong={kind})) as stranger:
             assert isinstance(stranger, ChangesPin)
             with pytest.raises(WrongSecretError):
@@ -164,7 +164,7 @@ class Pins(Kit):
             with pytest.raises(WrongSecretError):
                 exercise(old.key(uri))
             exercise(old.key(beside)) if not shared else None
-        with bench.open(Asked({**new, kind: b"a fresh secret"})) as again:
+        with bench.open(Asked({**new, kind: bench.new_secret})) as again:
             exercise(again.key(uri))
             exercise(again.key(beside)) if shared else None
 
@@ -180,7 +180,7 @@ def _counted(bench: Bench) -> CountedPin:
 @contextmanager
 def _pinned(bench: Bench, token: Token, pin: CountedPin) -> Iterator[tuple[DeviceKey, Asked]]:
     """A key with a PIN, opened by an instance that has not seen the PIN yet."""
-    make(token, Use.ENCRYPT, pin=pin.policy)
+    make_any(token, pin=pin.policy)
     token.close()
     secrets = Asked(bench.answers)
     with bench.open(secrets) as again:
