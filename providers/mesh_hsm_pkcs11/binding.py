@@ -6,10 +6,12 @@ answer. Numbers are those of PKCS #11 v3.0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from struct import Struct
-from typing import Any, Final, TypeVar
+from struct import error as StructError  # noqa: N812  it is one
+from typing import Any, Final, Protocol, TypeVar
 
 from pkcs11 import Attribute, KeyType, Mechanism, Object
 from pkcs11.attributes import AttributeMapper, handle_ulong
@@ -21,6 +23,7 @@ E = TypeVar("E", bound=IntEnum)
 class Kind(IntEnum):
     """CK_KEY_TYPE."""
 
+    RSA = 0x00
     EC = 0x03
     GENERIC_SECRET = 0x10
     AES = 0x1F
@@ -31,12 +34,16 @@ class Kind(IntEnum):
 class Mech(IntEnum):
     """CK_MECHANISM_TYPE."""
 
+    RSA_PKCS_KEY_PAIR_GEN = 0x0000
+    RSA_PKCS_OAEP = 0x0009
     EC_KEY_PAIR_GEN = 0x1040
     ECDSA = 0x1041
     ECDH1_DERIVE = 0x1050
     EC_EDWARDS_KEY_PAIR_GEN = 0x1055
     EC_MONTGOMERY_KEY_PAIR_GEN = 0x1056
     EDDSA = 0x1057
+    AES_KEY_WRAP_PAD = 0x210A
+    AES_KEY_WRAP_KWP = 0x210B
 
 
 def mechanism(number: int) -> Mechanism:
@@ -75,11 +82,11 @@ class _Mapper(AttributeMapper):
         )
         self.attribute_types[Attribute.ALLOWED_MECHANISMS] = (_pack_numbers, _unpack_numbers)
 
-    def _nothing(self, **_: Any) -> dict[Attribute, Any]:
+    def _nothing(self, *_: Any, **__: Any) -> dict[Attribute, Any]:
         return {}
 
     public_key_template = private_key_template = secret_key_template = generic_key_template = (
-        _nothing  # type: ignore[assignment]  # keyword arguments, none of which we use
+        _nothing
     )
 
 
@@ -100,12 +107,26 @@ def packed(template: Mapping[Attribute, Any]) -> dict[int, bytes]:
     return {int(name): MAPPER.pack_attribute(name, value) for name, value in template.items()}
 
 
-def read(thing: Object, wanted: Iterable[Attribute]) -> dict[Attribute, Any]:
+class Handle(Protocol):
+    """An object in a session of ours (``objects.Handle``), as far as reading it is concerned."""
+
+    def octets(self, wanted: Sequence[int]) -> dict[int, bytes]:
+        """Those attributes that the token tells."""
+        ...
+
+
+def read(thing: Object | Handle, wanted: Iterable[Attribute]) -> dict[Attribute, Any]:
     """Those attributes that the token tells; the others are left out.
 
     One by one where the token will not answer for all at once.
     """
     names = list(wanted)
+    if not isinstance(thing, Object):
+        values: dict[Attribute, Any] = {}
+        for number, octets in thing.octets(names).items():
+            with suppress(StructError, ValueError):  # of another size than the standard's
+                values[Attribute(number)] = MAPPER.unpack_attributes(Attribute(number), octets)
+        return values
     try:
         told = thing.get_attributes(names)
         if len(told) == len(names):

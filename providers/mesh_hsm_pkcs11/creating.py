@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from pkcs11 import Attribute, Object
+from pkcs11 import Attribute
 from pkcs11.exceptions import PKCS11Error, UserNotLoggedIn
 
 from mesh_hsm.curves import curve
@@ -23,11 +23,12 @@ from mesh_hsm_pkcs11.binding import read
 from mesh_hsm_pkcs11.connection import Connection
 from mesh_hsm_pkcs11.dialect import Dialect
 from mesh_hsm_pkcs11.keys import Entry, Keys
+from mesh_hsm_pkcs11.objects import Handle
 from mesh_hsm_pkcs11.records import Record, Stage
 from mesh_hsm_pkcs11.sessions import Session
 from mesh_hsm_pkcs11.templates import Wish
 
-Maker = Callable[[Session, Wish], tuple[Object, Object]]
+Maker = Callable[[Session, Wish], tuple[Handle, Handle]]
 """Puts a key pair on the token: public and private object."""
 
 
@@ -63,8 +64,8 @@ def add(keys: Keys, spec: KeySpec, make: Maker, record: Record) -> Entry:
                 uri=str(connection.uri),
             )
         connection.run("let a key be tried", lambda session: _rehearse(keys, session, spec))
-        keys.records.save(record)
         try:
+            keys.records.save(record)
             made = connection.run(
                 "make the key",
                 lambda session: _make(keys, session, spec, make, record),
@@ -80,6 +81,8 @@ def add(keys: Keys, spec: KeySpec, make: Maker, record: Record) -> Entry:
 
 def delete(keys: Keys, entry: Entry) -> None:
     """Destroy a key on the token: it is gone for everybody."""
+    # Without the PIN nothing is noted: what is noted as being deleted is gone for us already.
+    keys.connection.run("be logged in to", lambda session: None)
     with keys.records.locked():
         sweep(keys)
         remembered = entry.record or Record(entry.label, entry.identifier.hex(), entry.use)
@@ -147,12 +150,12 @@ def _accept(
     wish: Wish,
     spec: KeySpec,
     record: Record,
-    public: Object,
-    key: Object,
+    public: Handle,
+    key: Handle,
 ) -> Entry:
     """Read back what the token really stored, try it, and refuse what was not asked for."""
     connection = keys.connection
-    point = trying.public_point(wish.curve, public)
+    point = trying.public_point(Dialect.of(connection.sessions), wish.curve, public)
     told = statements.told_of(key)
     custody = statements.classify(told)
     if custody in (CustodyClass.EXPORTABLE, CustodyClass.UNKNOWN) and not spec.allow_exportable:
@@ -179,10 +182,11 @@ def _accept(
         raise DeviceError(f"the new key does not work: {refusal}", uri=str(connection.uri))
     statement = statements.of_key(connection.found, told, replace(record, stage=Stage.MADE))
     record = replace(record, stage=Stage.MADE, statement=statement.to_json())
-    return Entry(spec.label, record.octets, spec.use, point, record)
+    public_key = objects.signed(point, record.odd)
+    return Entry(spec.label, record.octets, spec.use, public_key, record)
 
 
-def _check_that_it_asks(connection: Connection, session: Session, wish: Wish, key: Object) -> None:
+def _check_that_it_asks(connection: Connection, session: Session, wish: Wish, key: Handle) -> None:
     octets = bytes(trying.digest_size(wish.curve))
     try:
         operations.sign(session, key, wish.curve, octets, None)

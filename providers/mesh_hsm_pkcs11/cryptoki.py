@@ -9,13 +9,16 @@
 * ``C_Sign``: the binding asks for the length first, and brings a buffer larger than the signature,
   which some modules refuse, leaving the operation open. Here the buffer fits, and the PIN of a
   key that wants one each time goes in between.
+* ``C_FindObjects`` and ``C_GetAttributeValue``: after a search that cannot begin the binding keeps
+  its lock, and it asks six times where one call tells all.
 * ``C_InitToken`` and the numbers of ``C_GetTokenInfo`` and ``C_GetInfo``: the binding has none.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from ctypes import POINTER, byref, c_ubyte, c_ulong, c_void_p
 from typing import Any, Final, NoReturn
 
@@ -30,6 +33,10 @@ _OS_LOCKING_OK: Final = 2
 _OK: Final = 0
 _BUFFER_TOO_SMALL: Final = 0x150
 _LONGEST_SIGNATURE: Final = 1024
+_LONGEST_ATTRIBUTE: Final = 1024
+_BATCH: Final = 64
+_NOT_ALL_TOLD: Final = (0x11, 0x12)  # CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID
+_USER_STATES: Final = (1, 3)  # CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS
 
 # The places of functions in CK_FUNCTION_LIST, counted from 0 after its version.
 _PLACES: Final = {
@@ -38,10 +45,14 @@ _PLACES: Final = {
     "C_GetInfo": 2,
     "C_GetTokenInfo": 6,
     "C_InitToken": 9,
+    "C_GetSessionInfo": 15,
     "C_Login": 18,
     "C_Logout": 19,
     "C_DestroyObject": 22,
     "C_GetAttributeValue": 24,
+    "C_FindObjectsInit": 26,
+    "C_FindObjects": 27,
+    "C_FindObjectsFinal": 28,
     "C_SignInit": 42,
     "C_Sign": 43,
     "C_DeriveKey": 62,
@@ -124,6 +135,12 @@ class TokenInfo(ctypes.Structure):
         ("firmware", _Version),
         ("time", c_ubyte * 16),
     )
+
+
+class _SessionInfo(ctypes.Structure):
+    """CK_SESSION_INFO."""
+
+    _fields_ = tuple((name, c_ulong) for name in ("slot", "state", "flags", "error"))
 
 
 class _InitializeArguments(ctypes.Structure):
@@ -229,12 +246,7 @@ class Cryptoki:
         parameters.public = ctypes.cast(octets, c_void_p)
         wanted = _Mechanism(mechanism, ctypes.cast(byref(parameters), c_void_p), 0)
         wanted.size = ctypes.sizeof(parameters)
-        attributes = (_Attribute * len(template))()
-        kept = []  # until the call has returned
-        for attribute, (number, value) in zip(attributes, template.items(), strict=True):
-            kept.append(buffer := ctypes.create_string_buffer(value, len(value)))
-            attribute.type, attribute.size = number, len(value)
-            attribute.value = ctypes.cast(buffer, c_void_p)
+        attributes, _kept = _template(template)
         handle = c_ulong()
         self._call(
             "C_DeriveKey",
@@ -266,6 +278,22 @@ class Cryptoki:
         _check(value)
         return buffer.raw[: needed.value]
 
+    def find(self, session: int, template: Mapping[int, bytes]) -> list[int]:
+        """Handles of every object that fits (C_FindObjectsInit, C_FindObjects, …Final)."""
+        attributes, _kept = _template(template)
+        self._call("C_FindObjectsInit", c_ulong(session), attributes, c_ulong(len(template)))
+        found: list[int] = []
+        batch, count = (c_ulong * _BATCH)(), c_ulong(_BATCH)
+        try:
+            while count.value == _BATCH:
+                self._call(
+                    "C_FindObjects", c_ulong(session), batch, c_ulong(_BATCH), byref(count)
+                )
+                found += batch[: count.value]
+        finally:
+            self._call("C_FindObjectsFinal", c_ulong(session))
+        return found
+
     def read(self, session: int, handle: int, attribute: int, limit: int) -> bytes:
         """C_GetAttributeValue of one attribute that has at most ``limit`` octets: one call."""
         buffer = ctypes.create_string_buffer(limit)
@@ -277,12 +305,57 @@ class Cryptoki:
             raise exceptions.FunctionFailed
         return buffer.raw[: asked.size]
 
+    def read_all(self, session: int, handle: int, wanted: Sequence[int]) -> dict[int, bytes]:
+        """Those attributes that the token tells, in one call; one by one if it tells none.
+
+        What it does not know, or keeps to itself, is left out. Each has at most 1024 octets.
+        """
+        buffers = [ctypes.create_string_buffer(_LONGEST_ATTRIBUTE) for _ in wanted]
+        asked = (_Attribute * len(wanted))()
+        for one, number, buffer in zip(asked, wanted, buffers, strict=True):
+            one.type, one.size = number, _LONGEST_ATTRIBUTE
+            one.value = ctypes.cast(buffer, c_void_p)
+        value = self._functions["C_GetAttributeValue"](
+            c_ulong(session), c_ulong(handle), asked, c_ulong(len(wanted))
+        )
+        if value == _OK or value in _NOT_ALL_TOLD:
+            told = zip(asked, buffers, strict=True)
+            found = {o.type: b.raw[: o.size] for o, b in told if o.size <= _LONGEST_ATTRIBUTE}
+            # Some tokens stop at the first that they do not know, and leave the rest as it was.
+            if value == _OK or len(found) == len(wanted) - 1:
+                return found
+        elif len(wanted) == 1:
+            _check(value)
+        if len(wanted) == 1:
+            return {}
+        one_by_one: dict[int, bytes] = {}
+        for number in wanted:
+            with suppress(exceptions.AttributeTypeInvalid, exceptions.FunctionFailed):
+                one_by_one |= self.read_all(session, handle, [number])
+        return one_by_one
+
+    def is_logged_in(self, session: int) -> bool:
+        """Whether the session sees private objects (C_GetSessionInfo)."""
+        info = _SessionInfo()
+        self._call("C_GetSessionInfo", c_ulong(session), byref(info))
+        return info.state in _USER_STATES
+
     def destroy(self, session: int, handle: int) -> None:
         """C_DestroyObject."""
         self._call("C_DestroyObject", c_ulong(session), c_ulong(handle))
 
     def _call(self, name: str, *arguments: Any) -> None:
         _check(self._functions[name](*arguments))
+
+
+def _template(template: Mapping[int, bytes]) -> tuple[Any, list[Any]]:
+    """CK_ATTRIBUTEs, and what must live until the call has returned."""
+    attributes, kept = (_Attribute * len(template))(), []
+    for attribute, (number, value) in zip(attributes, template.items(), strict=True):
+        kept.append(buffer := ctypes.create_string_buffer(value, len(value)))
+        attribute.type, attribute.size = number, len(value)
+        attribute.value = ctypes.cast(buffer, c_void_p)
+    return attributes, kept
 
 
 def _check(value: int) -> None:

@@ -69,9 +69,9 @@ def peer_octets(P: Point) -> bytes:
     return P.agreement_octets() if P.curve.family == "montgomery" else P.encode()
 
 
-def point_attribute(P: Point) -> bytes:
-    """A public point as CKA_EC_POINT: a DER OCTET STRING, which every module reads."""
-    return in_octet_string(peer_octets(P))
+def point_attribute(P: Point, *, der: bool) -> bytes:
+    """A public point as CKA_EC_POINT: in a DER OCTET STRING or raw. Some modules read one only."""
+    return in_octet_string(peer_octets(P)) if der else peer_octets(P)
 
 
 def in_octet_string(octets: bytes) -> bytes:

@@ -64,19 +64,24 @@ class Dialect:
 
     Of an algorithm and whether it signs, ``refusals`` say why it cannot be had, ``proved`` that it
     was seen to work, with a key of the class in ``custody``; what is in neither is unknown.
-    ``left_out`` are attributes that the token will not be told, once that was ``asked``;
+    ``left_out`` are attributes that the token will not be told, once it was ``asked``
+    for session keys (False) or for stored ones (True);
     ``no_trials`` has False if it makes no session keys before a login, True if none after one.
+    ``der_points`` tells by curve whether public points come in an OCTET STRING; keys of the curves
+    in ``not_unwrapped`` enter the token in the clear only.
     """
 
     mechanisms: dict[int, tuple[MechanismFlag, int, int]]
     recipes: dict[str, Recipe] = field(default_factory=dict)
     ways: dict[str, Way] = field(default_factory=dict)
-    asked: bool = False
+    asked: set[bool] = field(default_factory=set)
     left_out: frozenset[Attribute] = frozenset()
     proved: set[tuple[str, bool]] = field(default_factory=set)
     custody: dict[tuple[str, bool], CustodyClass] = field(default_factory=dict)
     refusals: dict[tuple[str, bool], Refusal] = field(default_factory=dict)
     no_trials: set[bool] = field(default_factory=set)
+    der_points: dict[str, bool] = field(default_factory=dict)
+    not_unwrapped: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, sessions: Sessions) -> Dialect:
@@ -94,6 +99,10 @@ class Dialect:
     def ways_for(self, name: str) -> tuple[Way, ...]:
         """The ways of asking for an agreement: the one that worked, else all."""
         return (self.ways[name],) if name in self.ways else WAYS
+
+    def unwraps(self, number: Mech) -> bool:
+        """Whether the mechanism list has this one, for unwrapping keys."""
+        return bool(self.mechanisms.get(number, _NONE)[0] & MechanismFlag.UNWRAP)
 
     def lists(self, name: str, use: Use) -> bool:
         """Whether the mechanism list allows for it; what it promises, it may still not keep."""
@@ -116,6 +125,7 @@ class Dialect:
         return smallest <= bits <= largest
 
 
+_NONE: Final = (MechanismFlag(0), 0, 0)
 _BITS: Final = {
     "P-256": 256,
     "P-384": 384,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pkcs11 import Object
-
 from mesh_hsm.curves import Point, XOnly
 from mesh_hsm.custody import CustodyStatement, PinPolicy
 from mesh_hsm.errors import NotFoundError, SecretRequiredError
@@ -13,6 +11,7 @@ from mesh_hsm_pkcs11 import objects, operations, statements
 from mesh_hsm_pkcs11.connection import Connection
 from mesh_hsm_pkcs11.dialect import Dialect
 from mesh_hsm_pkcs11.keys import Entry
+from mesh_hsm_pkcs11.objects import Handle
 from mesh_hsm_pkcs11.sessions import Session
 
 
@@ -67,7 +66,7 @@ class Pkcs11Key(DeviceKey):
 
         return connection.run("sign", sign)
 
-    def _private(self, session: Session) -> Object:
+    def _private(self, session: Session) -> Handle:
         found = objects.private(session, self._entry.identifier)
         if found is None:
             raise NotFoundError("the key is no longer on its token", uri=str(self.uri))

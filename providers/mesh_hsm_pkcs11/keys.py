@@ -75,9 +75,11 @@ class Keys:
         for one in self._public(**wanted):
             record = records.get(one.identifier)
             use = record.use if record is not None else one.use
+            odd = record.odd if record is not None else one.odd
             if use is None or (record is not None and record.stage is not Stage.MADE):
                 continue
-            entries.append(Entry(one.label, one.identifier, use, one.point, record))
+            public = objects.signed(one.point, odd)
+            entries.append(Entry(one.label, one.identifier, use, public, record))
         return entries
 
     def _public(self, **wanted: object) -> list[PublicObject]:

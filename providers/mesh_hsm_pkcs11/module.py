@@ -17,10 +17,11 @@ from typing import ClassVar
 from pkcs11 import Slot, _pkcs11
 from pkcs11.exceptions import PKCS11Error
 
-from mesh_hsm.errors import ProviderUnavailableError
 from mesh_hsm_pkcs11 import cryptoki
 from mesh_hsm_pkcs11.cryptoki import Cryptoki
+from mesh_hsm_pkcs11.errors import explained, name
 from mesh_hsm_pkcs11.function_list import functions
+from mesh_hsm_pkcs11.loading import refusal
 
 
 class Module:
@@ -44,7 +45,8 @@ class Module:
         self._ours = False
         self._forked = False
         self._initialise()
-        info = self.cryptoki.library_info()
+        with explained("describe its module"):
+            info = self.cryptoki.library_info()
         self.manufacturer = _text(bytes(info.manufacturer))
         self.description = _text(bytes(info.description))
         self.version = f"{info.version.major}.{info.version.minor}"
@@ -56,9 +58,8 @@ class Module:
         Raises ``ProviderUnavailableError`` with what is wrong with it.
         """
         with cls._loading:
-            real = path.resolve()
+            real = Path(os.path.realpath(path))  # resolve() raises RuntimeError for a loop of links
             if real not in cls._loaded:
-                _check_file(path)
                 cls._loaded[real] = cls(path, reserved)
             module = cls._loaded[real]
         with module.turn():
@@ -77,9 +78,9 @@ class Module:
             with self._lock:
                 yield
 
-    def slots(self) -> list[Slot]:
-        """Every slot with a token in it, asked now."""
-        return list(self._library.get_slots(token_present=True))
+    def slots(self, *, also_empty: bool = False) -> list[Slot]:
+        """Every slot with a token in it, asked now; ``also_empty``: and those without."""
+        return list(self._library.get_slots(token_present=not also_empty))
 
     def lost(self) -> None:
         """The module says that it is not initialised: somebody else in this process ended it."""
@@ -103,10 +104,7 @@ class Module:
         self._ours = value == 0
         # Initialised by another part of this program: nobody knows with which locks, if any.
         if value not in (0, cryptoki.ALREADY_INITIALIZED):
-            raise ProviderUnavailableError(
-                f"the module {self.path} does not start (CKR {value:#x})",
-                hint="check its own configuration; mesh-hsm doctor says more",
-            )
+            raise refusal(self.path, f"CKR {value:#x}")
         self._initialised, self._forked = True, False
         self.epoch += 1
 
@@ -123,20 +121,12 @@ def forget_modules() -> None:
 def _load(path: Path) -> _pkcs11.lib:
     # Without its __init__, which would call C_Initialize(NULL).
     make: Callable[..., _pkcs11.lib] = _pkcs11.lib.__new__
+    if not os.path.isfile(path):  # the loader would wait at a named pipe
+        raise refusal(path, "no file")
     try:
         return make(_pkcs11.lib, str(path))
     except PKCS11Error as error:
-        raise ProviderUnavailableError(
-            f"{path} is no PKCS #11 module that loads here",
-            hint="another program's, or of another architecture? mesh-hsm doctor says more",
-        ) from error
-
-
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise ProviderUnavailableError(
-            f"there is no PKCS #11 module {path}", hint="install it, or name another one"
-        )
+        raise refusal(path, name(error)) from error
 
 
 def _text(octets: bytes) -> str:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from pkcs11 import Attribute, Object
+from pkcs11 import Attribute
 from pkcs11.exceptions import ArgumentsBad, MechanismParamInvalid, PKCS11Error
 
 from mesh_hsm.curves import Curve, Point, XOnly
@@ -22,6 +22,7 @@ from mesh_hsm_pkcs11.binding import Mech, packed
 from mesh_hsm_pkcs11.cryptoki import CONTEXT_SPECIFIC
 from mesh_hsm_pkcs11.curve_forms import in_octet_string, peer_octets
 from mesh_hsm_pkcs11.errors import REFUSED
+from mesh_hsm_pkcs11.objects import Handle
 from mesh_hsm_pkcs11.pin import Pin
 from mesh_hsm_pkcs11.sessions import Session
 
@@ -39,7 +40,7 @@ WAYS: Final = (Way(False, True), Way(False, False), Way(True, True), Way(True, F
 
 
 def agree(
-    session: Session, key: Object, P: Point, ways: Iterable[Way], *, private: bool
+    session: Session, key: Handle, P: Point, ways: Iterable[Way], *, private: bool
 ) -> tuple[XOnly, Way]:
     """x(kP), and the first of ``ways`` that the module took.
 
@@ -48,7 +49,7 @@ def agree(
     refused: PKCS11Error | None = None
     for way in ways:
         try:
-            return _agree(session, int(key.handle or 0), P, way, private), way
+            return _agree(session, key.handle, P, way, private), way
         except REFUSED as error:
             refused = refused or error
     assert refused is not None  # noqa: S101  there is at least one way
@@ -86,15 +87,17 @@ def _secret(size: int | None, private: bool) -> dict[int, bytes]:
 _WITH_PARAMETERS: Final = {"Ed25519": (False,), "Ed448": (True, False)}
 
 
-def sign(session: Session, key: Object, curve: Curve, octets: bytes, pin: Pin | None) -> bytes:
+def sign(session: Session, key: Handle, curve: Curve, octets: bytes, pin: Pin | None) -> bytes:
     """A signature as the contract wants it: r || s at field width, or EdDSA's octets.
 
     ``pin`` is for a key that wants one each time: it goes to the token between C_SignInit and
     C_Sign. The module's own errors pass through.
     """
-    size, handle = 2 * curve.scalar_size, int(key.handle or 0)
+    handle = key.handle
     if curve.family != "edwards":
+        size = 2 * curve.scalar_size
         return _plain(curve, _sign(session, handle, Mech.ECDSA, octets, size, pin))
+    size = 2 * curve.encoded_size
     *first, last = _WITH_PARAMETERS[curve.name]
     for parameters in first:
         try:

@@ -81,7 +81,7 @@ class Pkcs11Provider:
                 hint="mesh-hsm token list; mesh-hsm doctor says which modules were asked",
                 uri=str(uri),
             )
-        if len(fitting) > 1:
+        if len({str(info.uri) for _, info in fitting}) > 1:  # else one token, reached in two ways
             names = ", ".join(f"'{info.uri}'" for _, info in fitting[:4])
             raise NotFoundError(
                 f"{len(fitting)} tokens have this name", hint=f"name one: {names}", uri=str(uri)

@@ -39,8 +39,9 @@ class Stage(StrEnum):
 class Record:
     """One key. ``identifier`` is CKA_ID in hexadecimal; ``use`` None: the sealing key.
 
-    ``origin`` is ``generated``, ``wrapped`` or ``created``; ``statement`` is the custody statement
-    as it was read back when the key was made, in its JSON form.
+    ``origin`` is ``generated``, ``wrapped`` or ``created``; ``odd`` the sign of an X25519 or X448
+    public point, which a token does not keep; ``statement`` the custody statement as it was read
+    back when the key was made, in its JSON form.
     """
 
     label: str
@@ -50,6 +51,7 @@ class Record:
     pin: PinPolicy = PinPolicy.ONCE
     origin: str = "generated"
     known_by: tuple[str, ...] = ()
+    odd: bool = False
     statement: dict[str, Any] | None = None
 
     @property
@@ -117,6 +119,7 @@ def _read(path: Path) -> Record:
             pin=PinPolicy(value.pop("pin")),
             origin=str(value.pop("origin")),
             known_by=tuple(str(name) for name in value.pop("known_by")),
+            odd=bool(value.pop("odd")),
             statement=statement,
             **value,
         )

@@ -34,7 +34,7 @@ _IDLE_SECONDS = 60.0
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One session, lent to one thread. ``objects`` are private keys found in it, by CKA_ID.
+    """One session, lent to one thread. ``objects`` are private keys' handles, by CKA_ID.
 
     Whoever leaves an operation or a secret behind in it says so: ``sound`` is then False, and the
     session is closed instead of lent again.
@@ -47,7 +47,7 @@ class Session:
     idle_since: float = 0.0
     deletions: int = 0
     sound: bool = True
-    objects: dict[bytes, pkcs11.Object] = field(default_factory=dict)
+    objects: dict[bytes, int] = field(default_factory=dict)
 
     @property
     def handle(self) -> int:
@@ -74,6 +74,7 @@ class Sessions:
         self._token: pkcs11.Token | None = None
         self._idle: list[Session] = []
         self._lent = 0
+        self._alive = 0
         self._changed = threading.Condition()
         self._epoch = found.module.epoch
 
@@ -196,11 +197,16 @@ class Sessions:
         except TokenNotPresent:
             self._token = None
             raise
+        self._alive += 1
         return Session(raw, self.module.cryptoki, self.generation, self.module.epoch)
 
     def _close(self, session: Session) -> None:
         with suppress(PKCS11Error):
             session.raw.close()
+        if session.generation == self.generation:
+            self._alive -= 1
+            if not self._alive:  # the login ends with the last session
+                self.login_generation = self.login_mark = None
 
     def _forget(self) -> None:
         """Nothing of what was open counts any more. Sessions that still live are closed."""
@@ -208,6 +214,7 @@ class Sessions:
             for session in self._idle:
                 self._close(session)
         self._idle.clear()
+        self._alive = 0
         self._token = None
         self._epoch = self.module.epoch
         self.generation += 1

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pkcs11 import Attribute, Object, TokenFlag
+from pkcs11 import Attribute, TokenFlag
 
 from mesh_hsm.custody import CustodyClass, CustodyStatement, PinPolicy
 from mesh_hsm_pkcs11.binding import read
+from mesh_hsm_pkcs11.objects import Handle
 from mesh_hsm_pkcs11.records import Record
 from mesh_hsm_pkcs11.slots import Found
 
@@ -35,7 +36,7 @@ _READ: Final = (
 Told = Mapping[Attribute, Any]
 
 
-def told_of(key: Object) -> Told:
+def told_of(key: Handle) -> Told:
     """The attributes that matter, as far as the token tells them."""
     return read(key, _READ)
 

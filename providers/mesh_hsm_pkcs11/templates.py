@@ -75,13 +75,13 @@ def private_key(wish: Wish, kind: int) -> Template:
         Attribute.DECRYPT: False,
         Attribute.UNWRAP: False,
         Attribute.WRAP_WITH_TRUSTED: False,
-        Attribute.MODIFIABLE: False,
         Attribute.COPYABLE: False,
         Attribute.DESTROYABLE: True,
         Attribute.ALLOWED_MECHANISMS: (wish.mechanism,),
         Attribute.LABEL: wish.label,
         Attribute.ID: wish.identifier,
         **({Attribute.ALWAYS_AUTHENTICATE: True} if wish.always_authenticate else {}),
+        Attribute.MODIFIABLE: False,  # last: to some modules it already holds for what follows
     }
 
 
@@ -102,6 +102,57 @@ def public_key(wish: Wish, kind: int, parameters: bytes) -> Template:
         Attribute.DESTROYABLE: True,
         Attribute.LABEL: wish.label,
         Attribute.ID: wish.identifier,
+    }
+
+
+def imported(wish: Wish, kind: int, parameters: bytes) -> Template:
+    """A private key that is brought in the clear; CKA_VALUE is still to be added."""
+    return {Attribute.EC_PARAMS: parameters, **private_key(wish, kind)}
+
+
+def transport_public(bits: int) -> Template:
+    """The public half of a key to wrap to: we read it, the token has no use for it."""
+    return {
+        Attribute.CLASS: ObjectClass.PUBLIC_KEY,
+        Attribute.KEY_TYPE: Kind.RSA,
+        Attribute.TOKEN: False,
+        Attribute.PRIVATE: False,
+        Attribute.MODULUS_BITS: bits,
+        Attribute.PUBLIC_EXPONENT: b"\1\0\1",
+        Attribute.VERIFY: False,
+        Attribute.ENCRYPT: False,
+        Attribute.WRAP: False,
+    }
+
+
+def transport_private() -> Template:
+    """Its private half: unwraps one key, and is destroyed."""
+    return {
+        Attribute.CLASS: ObjectClass.PRIVATE_KEY,
+        Attribute.KEY_TYPE: Kind.RSA,
+        Attribute.TOKEN: False,
+        Attribute.PRIVATE: True,
+        Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: False,
+        Attribute.SIGN: False,
+        Attribute.DECRYPT: False,
+        Attribute.UNWRAP: True,
+    }
+
+
+def transport_secret() -> Template:
+    """The AES key under which a share arrives: unwraps it, and is destroyed."""
+    return {
+        Attribute.CLASS: ObjectClass.SECRET_KEY,
+        Attribute.KEY_TYPE: Kind.AES,
+        Attribute.TOKEN: False,
+        Attribute.PRIVATE: True,
+        Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: False,
+        Attribute.ENCRYPT: False,
+        Attribute.DECRYPT: False,
+        Attribute.WRAP: False,
+        Attribute.UNWRAP: True,
     }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from pkcs11 import Attribute, Object, SlotFlag
+from pkcs11 import Attribute, SlotFlag
 from pkcs11.exceptions import AttributeSensitive, PKCS11Error, SessionReadOnly, UserNotLoggedIn
 
 from mesh_hsm.curves import Curve, Point, curve, ecdsa_digest_size, verify_prehashed
@@ -19,9 +19,10 @@ from mesh_hsm.errors import DeviceError, InvalidPointError
 from mesh_hsm.provider import Use
 from mesh_hsm_pkcs11 import operations, statements, templates
 from mesh_hsm_pkcs11.binding import key_type, mechanism, read
-from mesh_hsm_pkcs11.curve_forms import read_point
+from mesh_hsm_pkcs11.curve_forms import peer_octets, read_point
 from mesh_hsm_pkcs11.dialect import Dialect, Recipe, Refusal
 from mesh_hsm_pkcs11.errors import is_gone, name
+from mesh_hsm_pkcs11.objects import Handle
 from mesh_hsm_pkcs11.sessions import Session, Sessions
 from mesh_hsm_pkcs11.templates import OPTIONAL, PUBLIC_USES, Wish
 
@@ -69,7 +70,7 @@ def try_out(sessions: Sessions, session: Session, algorithm: str, use: Use, priv
 
 
 @contextmanager
-def pair(dialect: Dialect, session: Session, wish: Wish) -> Iterator[tuple[Object, Object]]:
+def pair(dialect: Dialect, session: Session, wish: Wish) -> Iterator[tuple[Handle, Handle]]:
     """A key pair for the length of a block, by the first recipe that the token takes."""
     public, private = generate(dialect, session, wish)
     try:
@@ -80,7 +81,7 @@ def pair(dialect: Dialect, session: Session, wish: Wish) -> Iterator[tuple[Objec
                 thing.destroy()
 
 
-def generate(dialect: Dialect, session: Session, wish: Wish) -> tuple[Object, Object]:
+def generate(dialect: Dialect, session: Session, wish: Wish) -> tuple[Handle, Handle]:
     """C_GenerateKeyPair. Remembers the recipe, and which attributes the token would not have.
 
     The token's last error passes through if it took none.
@@ -102,8 +103,10 @@ def generate(dialect: Dialect, session: Session, wish: Wish) -> tuple[Object, Ob
 
 def _generate(
     dialect: Dialect, session: Session, wish: Wish, recipe: Recipe
-) -> tuple[Object, Object]:
-    sets = (dialect.left_out,) if dialect.asked else _LEFT_OUT
+) -> tuple[Handle, Handle]:
+    sets = [dialect.left_out]
+    if wish.token not in dialect.asked:
+        sets += [left_out for left_out in _LEFT_OUT if left_out != dialect.left_out]
     refused: PKCS11Error | None = None
     for left_out in sets:
         try:
@@ -113,17 +116,23 @@ def _generate(
                 raise
             refused = refused or error
             continue
-        if not dialect.asked:
+        if wish.token not in dialect.asked:
             dialect.left_out = left_out if wish.token else _least(session, wish, recipe, left_out)
-            dialect.asked = True
+            dialect.asked.add(wish.token)
         return made
     assert refused is not None  # noqa: S101  there was at least one set
     raise refused
 
 
-# Few, since each refusal may cost the token something: everything it is told, without what any
-# public key may do, and without all that a key is no less safe without.
-_LEFT_OUT: Final = (frozenset[Attribute](), frozenset(PUBLIC_USES), frozenset(OPTIONAL))
+# Few, since each refusal may cost the token something: everything it is told; without what any
+# public key may do; without what PKCS #11 has had only since 2.20 and 2.40, which some modules know
+# for session objects and not for stored ones; and without all that a key is no less safe without.
+_LEFT_OUT: Final = (
+    frozenset[Attribute](),
+    frozenset(PUBLIC_USES),
+    frozenset({Attribute.ALLOWED_MECHANISMS, Attribute.COPYABLE, Attribute.DESTROYABLE}),
+    frozenset(OPTIONAL),
+)
 
 
 def _least(
@@ -140,7 +149,7 @@ def _least(
 
 def _ask(
     session: Session, wish: Wish, recipe: Recipe, left_out: frozenset[Attribute]
-) -> tuple[Object, Object]:
+) -> tuple[Handle, Handle]:
     public, private = session.raw._generate_keypair(
         key_type(recipe.kind),
         mechanism=mechanism(recipe.mechanism),
@@ -150,18 +159,19 @@ def _ask(
         ),
         private_template=templates.without(templates.private_key(wish, recipe.kind), left_out),
     )
-    return public, private
+    # The binding's objects are of no further use: their handles are.
+    return Handle.of(session, public), Handle.of(session, private)
 
 
 def check(
-    sessions: Sessions, session: Session, wish: Wish, public: Object, key: Object
+    sessions: Sessions, session: Session, wish: Wish, public: Handle, key: Handle
 ) -> str | None:
     """Use a new key once, and check the answer: why it will not do, or None.
 
     The token's errors pass through where they say nothing about the key.
     """
     try:
-        point = public_point(wish.curve, public)
+        point = public_point(Dialect.of(sessions), wish.curve, public)
         if wish.use is Use.SIGN:
             return _check_signature(session, key, point, wish)
         return _check_agreement(sessions, session, key, point, wish)
@@ -169,16 +179,21 @@ def check(
         return str(error)
 
 
-def public_point(c: Curve, public: Object) -> Point:
-    """The public key of a pair. Raises ``DeviceError``, ``InvalidPointError``."""
+def public_point(dialect: Dialect, c: Curve, public: Handle) -> Point:
+    """The public key of a pair; its form is remembered.
+
+    Raises ``DeviceError``, ``InvalidPointError``.
+    """
     told = read(public, (Attribute.EC_POINT,))
     if Attribute.EC_POINT not in told:
         raise DeviceError("the token does not tell the key's public point")
-    return read_point(c, told[Attribute.EC_POINT])
+    point = read_point(c, told[Attribute.EC_POINT])
+    dialect.der_points[c.name] = told[Attribute.EC_POINT] != peer_octets(point)
+    return point
 
 
 def _check_agreement(
-    sessions: Sessions, session: Session, key: Object, X: Point, wish: Wish
+    sessions: Sessions, session: Session, key: Handle, X: Point, wish: Wish
 ) -> str | None:
     dialect, c = Dialect.of(sessions), wish.curve
     try:
@@ -204,7 +219,7 @@ def digest_size(c: Curve) -> int:
     return ecdsa_digest_size(c) or 32
 
 
-def _check_signature(session: Session, key: Object, X: Point, wish: Wish) -> str | None:
+def _check_signature(session: Session, key: Handle, X: Point, wish: Wish) -> str | None:
     octets = os.urandom(digest_size(wish.curve))
     try:
         signature = operations.sign(session, key, wish.curve, octets, None)

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from interposer import Interposer
+from softhsm_bench import SofthsmBench
 
-from mesh_hsm.provider import Provider
-from mesh_hsm.secret_source import SecretKind
 from mesh_hsm.testing.conformance import Bench, ProviderConformance
 from mesh_hsm.testing.softhsm import Softhsm
-from mesh_hsm.uri import Uri
-from mesh_hsm_pkcs11 import Pkcs11Provider
-
-
-class SofthsmBench(Bench):
-    """A throw-away token, and a folder of records."""
-
-    asks = SecretKind.PIN
-
-    def __init__(self, rig: Softhsm, folder: Path) -> None:
-        self.rig, self.folder = rig, folder
-        self.uri = Uri.parse(rig.uri)
-        self.answers = {
-            SecretKind.PIN: rig.pin.encode(),
-            SecretKind.NEW_PIN: rig.pin.encode(),
-        }
-
-    def provider(self) -> Provider:
-        return Pkcs11Provider(self.folder)
 
 
 class TestSoftHsm(ProviderConformance):
     @pytest.fixture
-    def bench(self, softhsm_token: Softhsm, tmp_path: Path) -> Bench:
-        return SofthsmBench(softhsm_token, tmp_path / "records")
+    def bench(
+        self, softhsm_token: Softhsm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[Bench]:
+        with Interposer(softhsm_token.module, tmp_path / "module") as interposer:
+            monkeypatch.setenv("MESH_HSM_PKCS11_MODULE", str(interposer.path))
+            yield SofthsmBench(softhsm_token, interposer, tmp_path / "records")
