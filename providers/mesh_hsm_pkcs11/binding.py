@@ -17,6 +17,8 @@ from pkcs11 import Attribute, KeyType, Mechanism, Object
 from pkcs11.attributes import AttributeMapper, handle_ulong
 from pkcs11.exceptions import PKCS11Error
 
+from mesh_hsm_pkcs11.structures import Template
+
 E = TypeVar("E", bound=IntEnum)
 
 
@@ -102,9 +104,10 @@ _ULONG: Final = Struct("L")
 MAPPER: Final[AttributeMapper] = _Mapper()
 
 
-def packed(template: Mapping[Attribute, Any]) -> dict[int, bytes]:
-    """A template as octets, for the calls that do not go through the binding."""
-    return {int(name): MAPPER.pack_attribute(name, value) for name, value in template.items()}
+def packed(template: Mapping[Attribute, Any]) -> Template:
+    """A template for the calls that do not go through the binding."""
+    octets = {int(name): MAPPER.pack_attribute(name, value) for name, value in template.items()}
+    return Template(octets)
 
 
 class Handle(Protocol):

@@ -17,25 +17,35 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from ctypes import POINTER, byref, c_ubyte, c_ulong, c_void_p
-from typing import Any, Final, NoReturn
+from ctypes import POINTER, addressof, byref, c_ulong, c_void_p, sizeof
+from typing import Any, Final
 
 from pkcs11 import exceptions
 
 from mesh_hsm_pkcs11.pin import Pin
+from mesh_hsm_pkcs11.return_values import BUFFER_TOO_SMALL, NOT_ALL_TOLD, OK, check
+from mesh_hsm_pkcs11.structures import (
+    Attribute,
+    DeriveParameters,
+    EddsaParameters,
+    InitializeArguments,
+    LibraryInfo,
+    Mechanism,
+    SessionInfo,
+    Template,
+    TokenInfo,
+)
 
 USER, SO, CONTEXT_SPECIFIC = 1, 0, 2
 """CK_USER_TYPE."""
 
 _OS_LOCKING_OK: Final = 2
-_OK: Final = 0
-_BUFFER_TOO_SMALL: Final = 0x150
+_CKD_NULL: Final = 1
 _LONGEST_SIGNATURE: Final = 1024
 _LONGEST_ATTRIBUTE: Final = 1024
 _BATCH: Final = 64
-_NOT_ALL_TOLD: Final = (0x11, 0x12)  # CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID
 _USER_STATES: Final = (1, 3)  # CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS
 
 # The places of functions in CK_FUNCTION_LIST, counted from 0 after its version.
@@ -58,120 +68,6 @@ _PLACES: Final = {
     "C_DeriveKey": 62,
 }
 
-# Return values, as the binding names them, so that one table of ours explains both ways.
-_ERRORS: Final[Mapping[int, type[exceptions.PKCS11Error]]] = {
-    0x02: exceptions.HostMemory,
-    0x05: exceptions.GeneralError,
-    0x06: exceptions.FunctionFailed,
-    0x07: exceptions.ArgumentsBad,
-    0x10: exceptions.AttributeReadOnly,
-    0x11: exceptions.AttributeSensitive,
-    0x12: exceptions.AttributeTypeInvalid,
-    0x13: exceptions.AttributeValueInvalid,
-    0x30: exceptions.DeviceError,
-    0x31: exceptions.DeviceMemory,
-    0x32: exceptions.DeviceRemoved,
-    0x54: exceptions.FunctionNotSupported,
-    0x60: exceptions.KeyHandleInvalid,
-    0x62: exceptions.KeySizeRange,
-    0x63: exceptions.KeyTypeInconsistent,
-    0x70: exceptions.MechanismInvalid,
-    0x71: exceptions.MechanismParamInvalid,
-    0x82: exceptions.ObjectHandleInvalid,
-    0xA0: exceptions.PinIncorrect,
-    0xA1: exceptions.PinInvalid,
-    0xA2: exceptions.PinLenRange,
-    0xA3: exceptions.PinExpired,
-    0xA4: exceptions.PinLocked,
-    0xB0: exceptions.SessionClosed,
-    0xB1: exceptions.SessionCount,
-    0xB3: exceptions.SessionHandleInvalid,
-    0xB5: exceptions.SessionReadOnly,
-    0xB6: exceptions.SessionExists,
-    0xD0: exceptions.TemplateIncomplete,
-    0xD1: exceptions.TemplateInconsistent,
-    0xE0: exceptions.TokenNotPresent,
-    0xE1: exceptions.TokenNotRecognised,
-    0xE2: exceptions.TokenWriteProtected,
-    0x100: exceptions.UserAlreadyLoggedIn,
-    0x101: exceptions.UserNotLoggedIn,
-    0x102: exceptions.UserPinNotInitialized,
-    0x104: exceptions.AnotherUserAlreadyLoggedIn,
-    0x1B9: exceptions.PublicKeyInvalid,
-}
-ALREADY_INITIALIZED, NOT_INITIALIZED, CANT_LOCK = 0x191, 0x190, 0x0A
-
-
-class _Version(ctypes.Structure):
-    _fields_ = (("major", c_ubyte), ("minor", c_ubyte))
-
-
-class LibraryInfo(ctypes.Structure):
-    """CK_INFO. Text is padded with spaces."""
-
-    _fields_ = (
-        ("cryptoki", _Version),
-        ("manufacturer", c_ubyte * 32),
-        ("flags", c_ulong),
-        ("description", c_ubyte * 32),
-        ("version", _Version),
-    )
-
-
-class TokenInfo(ctypes.Structure):
-    """CK_TOKEN_INFO. Text is padded with spaces; lengths are in octets."""
-
-    _fields_ = (
-        ("label", c_ubyte * 32),
-        ("manufacturer", c_ubyte * 32),
-        ("model", c_ubyte * 16),
-        ("serial", c_ubyte * 16),
-        ("flags", c_ulong),
-        *((name, c_ulong) for name in ("max_sessions", "sessions", "max_rw", "rw")),
-        ("longest_pin", c_ulong),
-        ("shortest_pin", c_ulong),
-        *((name, c_ulong) for name in ("public", "free_public", "private", "free_private")),
-        ("hardware", _Version),
-        ("firmware", _Version),
-        ("time", c_ubyte * 16),
-    )
-
-
-class _SessionInfo(ctypes.Structure):
-    """CK_SESSION_INFO."""
-
-    _fields_ = tuple((name, c_ulong) for name in ("slot", "state", "flags", "error"))
-
-
-class _InitializeArguments(ctypes.Structure):
-    _fields_ = (("mutexes", c_void_p * 4), ("flags", c_ulong), ("reserved", c_void_p))
-
-
-class _Attribute(ctypes.Structure):
-    _fields_ = (("type", c_ulong), ("value", c_void_p), ("size", c_ulong))
-
-
-class _Mechanism(ctypes.Structure):
-    _fields_ = (("mechanism", c_ulong), ("parameter", c_void_p), ("size", c_ulong))
-
-
-class _DeriveParameters(ctypes.Structure):
-    """CK_ECDH1_DERIVE_PARAMS."""
-
-    _fields_ = (
-        ("kdf", c_ulong),
-        ("shared_size", c_ulong),
-        ("shared", c_void_p),
-        ("public_size", c_ulong),
-        ("public", c_void_p),
-    )
-
-
-class _EddsaParameters(ctypes.Structure):
-    """CK_EDDSA_PARAMS: not prehashed, no context."""
-
-    _fields_ = (("prehashed", c_ubyte), ("context_size", c_ulong), ("context", c_void_p))
-
 
 class Cryptoki:
     """One module's function list. Errors are python-pkcs11's exceptions."""
@@ -189,7 +85,7 @@ class Cryptoki:
 
         ``reserved`` goes into ``pReserved``: NSS wants its configuration there.
         """
-        arguments = _InitializeArguments(flags=_OS_LOCKING_OK if locking else 0)
+        arguments = InitializeArguments(flags=_OS_LOCKING_OK if locking else 0)
         text = None if reserved is None else ctypes.create_string_buffer(reserved.encode())
         if text is not None:
             arguments.reserved = ctypes.cast(text, c_void_p)
@@ -218,7 +114,7 @@ class Cryptoki:
         function, size = self._functions["C_InitToken"], c_ulong(len(so_pin))
         # Not by _call: its arguments would stand in a traceback.
         value = function(c_ulong(slot), so_pin.octets, size, label.encode().ljust(32))
-        _check(value)
+        check(value)
 
     def login(self, session: int, user: int, pin: Pin | None) -> None:
         """C_Login; None leaves the PIN to the token's own keypad."""
@@ -227,33 +123,29 @@ class Cryptoki:
             value = function(c_ulong(session), c_ulong(user), None, c_ulong(0))
         else:
             value = function(c_ulong(session), c_ulong(user), pin.octets, c_ulong(len(pin)))
-        _check(value)
+        check(value)
 
     def logout(self, session: int) -> None:
         """C_Logout."""
         self._call("C_Logout", c_ulong(session))
 
     def derive(
-        self, session: int, key: int, mechanism: int, peer: bytes, template: Mapping[int, bytes]
+        self, session: int, key: int, mechanism: int, peer: bytes, template: Template
     ) -> int:
         """C_DeriveKey by a mechanism of the ECDH1 family without a KDF: the new object's handle.
 
         ``peer`` is the other side's point as the token takes it; the secret is the token's to keep
         until ``destroy``.
         """
-        parameters = _DeriveParameters(kdf=1, public_size=len(peer))  # CKD_NULL
-        octets = ctypes.create_string_buffer(peer, len(peer))
-        parameters.public = ctypes.cast(octets, c_void_p)
-        wanted = _Mechanism(mechanism, ctypes.cast(byref(parameters), c_void_p), 0)
-        wanted.size = ctypes.sizeof(parameters)
-        attributes, _kept = _template(template)
+        parameters = DeriveParameters(_CKD_NULL, 0, None, len(peer), peer)
+        wanted = Mechanism(mechanism, addressof(parameters), sizeof(parameters))
         handle = c_ulong()
         self._call(
             "C_DeriveKey",
             c_ulong(session),
             byref(wanted),
             c_ulong(key),
-            attributes,
+            template.copy(),
             c_ulong(len(template)),
             byref(handle),
         )
@@ -261,10 +153,10 @@ class Cryptoki:
 
     def sign_init(self, session: int, key: int, mechanism: int, *, parameters: bool) -> None:
         """C_SignInit; ``parameters``: with CK_EDDSA_PARAMS that say "pure, no context"."""
-        wanted, none = _Mechanism(mechanism, None, 0), _EddsaParameters()
+        wanted, none = Mechanism(mechanism, None, 0), EddsaParameters()
         if parameters:
-            wanted.parameter = ctypes.cast(byref(none), c_void_p)
-            wanted.size = ctypes.sizeof(none)
+            wanted.parameter = addressof(none)
+            wanted.size = sizeof(none)
         self._call("C_SignInit", c_ulong(session), byref(wanted), c_ulong(key))
 
     def sign(self, session: int, octets: bytes, size: int) -> bytes:
@@ -273,22 +165,20 @@ class Cryptoki:
         for last in (False, True):
             buffer = ctypes.create_string_buffer(needed.value)
             value = function(c_ulong(session), octets, c_ulong(len(octets)), buffer, byref(needed))
-            if value != _BUFFER_TOO_SMALL or last or needed.value > _LONGEST_SIGNATURE:
+            if value != BUFFER_TOO_SMALL or last or needed.value > _LONGEST_SIGNATURE:
                 break
-        _check(value)
+        check(value)
         return buffer.raw[: needed.value]
 
-    def find(self, session: int, template: Mapping[int, bytes]) -> list[int]:
+    def find(self, session: int, template: Template) -> list[int]:
         """Handles of every object that fits (C_FindObjectsInit, C_FindObjects, …Final)."""
-        attributes, _kept = _template(template)
-        self._call("C_FindObjectsInit", c_ulong(session), attributes, c_ulong(len(template)))
+        size = c_ulong(len(template))
+        self._call("C_FindObjectsInit", c_ulong(session), template.copy(), size)
         found: list[int] = []
         batch, count = (c_ulong * _BATCH)(), c_ulong(_BATCH)
         try:
             while count.value == _BATCH:
-                self._call(
-                    "C_FindObjects", c_ulong(session), batch, c_ulong(_BATCH), byref(count)
-                )
+                self._call("C_FindObjects", c_ulong(session), batch, c_ulong(_BATCH), byref(count))
                 found += batch[: count.value]
         finally:
             self._call("C_FindObjectsFinal", c_ulong(session))
@@ -297,7 +187,7 @@ class Cryptoki:
     def read(self, session: int, handle: int, attribute: int, limit: int) -> bytes:
         """C_GetAttributeValue of one attribute that has at most ``limit`` octets: one call."""
         buffer = ctypes.create_string_buffer(limit)
-        asked = _Attribute(attribute, ctypes.cast(buffer, c_void_p), limit)
+        asked = Attribute(attribute, addressof(buffer), limit)
         self._call(
             "C_GetAttributeValue", c_ulong(session), c_ulong(handle), byref(asked), c_ulong(1)
         )
@@ -311,21 +201,21 @@ class Cryptoki:
         What it does not know, or keeps to itself, is left out. Each has at most 1024 octets.
         """
         buffers = [ctypes.create_string_buffer(_LONGEST_ATTRIBUTE) for _ in wanted]
-        asked = (_Attribute * len(wanted))()
+        asked = (Attribute * len(wanted))()
         for one, number, buffer in zip(asked, wanted, buffers, strict=True):
             one.type, one.size = number, _LONGEST_ATTRIBUTE
-            one.value = ctypes.cast(buffer, c_void_p)
+            one.value = addressof(buffer)
         value = self._functions["C_GetAttributeValue"](
             c_ulong(session), c_ulong(handle), asked, c_ulong(len(wanted))
         )
-        if value == _OK or value in _NOT_ALL_TOLD:
+        if value == OK or value in NOT_ALL_TOLD:
             told = zip(asked, buffers, strict=True)
             found = {o.type: b.raw[: o.size] for o, b in told if o.size <= _LONGEST_ATTRIBUTE}
             # Some tokens stop at the first that they do not know, and leave the rest as it was.
-            if value == _OK or len(found) == len(wanted) - 1:
+            if value == OK or len(found) == len(wanted) - 1:
                 return found
         elif len(wanted) == 1:
-            _check(value)
+            check(value)
         if len(wanted) == 1:
             return {}
         one_by_one: dict[int, bytes] = {}
@@ -336,7 +226,7 @@ class Cryptoki:
 
     def is_logged_in(self, session: int) -> bool:
         """Whether the session sees private objects (C_GetSessionInfo)."""
-        info = _SessionInfo()
+        info = SessionInfo()
         self._call("C_GetSessionInfo", c_ulong(session), byref(info))
         return info.state in _USER_STATES
 
@@ -345,25 +235,4 @@ class Cryptoki:
         self._call("C_DestroyObject", c_ulong(session), c_ulong(handle))
 
     def _call(self, name: str, *arguments: Any) -> None:
-        _check(self._functions[name](*arguments))
-
-
-def _template(template: Mapping[int, bytes]) -> tuple[Any, list[Any]]:
-    """CK_ATTRIBUTEs, and what must live until the call has returned."""
-    attributes, kept = (_Attribute * len(template))(), []
-    for attribute, (number, value) in zip(attributes, template.items(), strict=True):
-        kept.append(buffer := ctypes.create_string_buffer(value, len(value)))
-        attribute.type, attribute.size = number, len(value)
-        attribute.value = ctypes.cast(buffer, c_void_p)
-    return attributes, kept
-
-
-def _check(value: int) -> None:
-    if value != _OK:
-        _fail(value)
-
-
-def _fail(value: int) -> NoReturn:
-    # Raised here, so that no frame of the traceback holds a PIN.
-    kind = _ERRORS.get(value)
-    raise exceptions.PKCS11Error(f"CKR {value:#x}") if kind is None else kind()
+        check(self._functions[name](*arguments))

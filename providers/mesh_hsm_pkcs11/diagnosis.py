@@ -45,7 +45,9 @@ def of_everything(records: Path) -> Iterator[Finding]:
     for source in sources:
         yield from _guarded(f"the module {source.path}", _of_source(source, tokens, empty))
     yield from _of_empty(empty)
-    for found, uri in zip(tokens, naming.token_uris([one.facts for one in tokens]), strict=True):
+    names = naming.token_uris([one.facts for one in tokens])
+    # One name for two of them: one token, which two modules reach.
+    for uri, found in dict(zip(names, tokens, strict=True)).items():
         beside = any(one.facts.initialised for one in tokens if one.module is found.module)
         findings = token_diagnosis.of_token(found, uri, records, beside=beside)
         yield from _guarded(token_diagnosis.subject(found), findings)

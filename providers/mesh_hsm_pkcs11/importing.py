@@ -163,7 +163,7 @@ def _by_unwrapping(
 
 
 class _Made:
-    """An object that the binding made, to unwrap with. Its own asks the token when it is printed."""
+    """One of the binding's objects, to unwrap with. Printed, that would ask the token."""
 
     def __init__(self, session: Session, made: Any) -> None:
         self.handle = Handle.of(session, made)
@@ -243,22 +243,15 @@ def _send_share(
 
 @contextmanager
 def _passing(session: Session) -> Iterator[list[Handle]]:
-    """A list for session objects, destroyed at the end. If one stays, the session goes with it."""
+    """A list for session objects, destroyed at the end. If one stays, its session is closed."""
     passing: list[Handle] = []
     session.sound = False
     try:
         yield passing
     finally:
-        gone = [_destroyed(thing) for thing in reversed(passing)]
-    session.sound = all(gone)
-
-
-def _destroyed(thing: Handle) -> bool:
-    try:
-        thing.destroy()
-    except PKCS11Error:
-        return False
-    return True
+        for thing in reversed(passing):
+            thing.destroy()
+    session.sound = True
 
 
 # -- both ------------------------------------------------------------------------------------------

@@ -17,11 +17,11 @@ from typing import ClassVar
 from pkcs11 import Slot, _pkcs11
 from pkcs11.exceptions import PKCS11Error
 
-from mesh_hsm_pkcs11 import cryptoki
 from mesh_hsm_pkcs11.cryptoki import Cryptoki
 from mesh_hsm_pkcs11.errors import explained, name
 from mesh_hsm_pkcs11.function_list import functions
 from mesh_hsm_pkcs11.loading import refusal
+from mesh_hsm_pkcs11.return_values import ALREADY_INITIALIZED, CANT_LOCK
 
 
 class Module:
@@ -99,11 +99,11 @@ class Module:
             self.cryptoki.finalize()
         value = self.cryptoki.initialize(self._reserved)
         self._locks_itself = value == 0
-        if value == cryptoki.CANT_LOCK:
+        if value == CANT_LOCK:
             value = self.cryptoki.initialize(self._reserved, locking=False)
         self._ours = value == 0
         # Initialised by another part of this program: nobody knows with which locks, if any.
-        if value not in (0, cryptoki.ALREADY_INITIALIZED):
+        if value not in (0, ALREADY_INITIALIZED):
             raise refusal(self.path, f"CKR {value:#x}")
         self._initialised, self._forked = True, False
         self.epoch += 1

@@ -25,6 +25,7 @@ from mesh_hsm_pkcs11.errors import REFUSED
 from mesh_hsm_pkcs11.objects import Handle
 from mesh_hsm_pkcs11.pin import Pin
 from mesh_hsm_pkcs11.sessions import Session
+from mesh_hsm_pkcs11.structures import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def _agree(session: Session, key: int, P: Point, way: Way, private: bool) -> XOn
 
 
 @cache
-def _secret(size: int | None, private: bool) -> dict[int, bytes]:
+def _secret(size: int | None, private: bool) -> Template:
     return packed(templates.secret(size, private=private))
 
 

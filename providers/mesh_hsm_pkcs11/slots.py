@@ -13,10 +13,10 @@ from pkcs11 import Slot, SlotFlag, TokenFlag
 from pkcs11.exceptions import PKCS11Error, TokenNotPresent
 
 from mesh_hsm.custody import Hardware
-from mesh_hsm_pkcs11.cryptoki import TokenInfo as CkTokenInfo
 from mesh_hsm_pkcs11.errors import is_uninitialised
 from mesh_hsm_pkcs11.module import Module
 from mesh_hsm_pkcs11.naming import TokenFacts, field
+from mesh_hsm_pkcs11.structures import TokenInfo
 
 # Programs that report what hardware reports; some even CKF_HW_SLOT (hsm-1 §4).
 _SIMULATORS: Final = (
@@ -122,5 +122,5 @@ def _hardware(claimed: bool, manufacturer: str, model: str) -> Hardware:
     return Hardware.CLAIMED if claimed and not known else Hardware.SIMULATOR
 
 
-def _firmware(info: CkTokenInfo) -> str:
+def _firmware(info: TokenInfo) -> str:
     return f"{info.firmware.major}.{info.firmware.minor}"
