@@ -106,6 +106,12 @@ def test_no_option_takes_a_secret_itself(name: str) -> None:
     assert all(option.endswith(("-fd", "-env")) for option in secret - allowed)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_where_wrong_pins_are_counted_the_last_try_is_consented_to(name: str) -> None:
+    options = {option for param in COMMANDS[name].params for option in param.opts}
+    assert ("--use-last-try" in options) is bool({"--pin-fd", "--so-pin-fd"} & options)
+
+
 def test_help_imports_nothing_heavy(home: Home) -> None:
     code = (
         "import sys, mesh_hsm_cli.main as m; m.main(['--help']);"

@@ -120,6 +120,28 @@ def test_a_changed_pin_is_the_one_that_works(laptop: Home) -> None:
     assert sign(laptop, new).code == 0
 
 
+def test_keys_with_pins_of_their_own_are_not_changed_as_one(laptop: Home) -> None:
+    done = laptop.run("pin", "change", "--token", "tpm2:", "--json", secrets=RIGHT)
+    assert (done.code, done.error["type"]) == (6, "UnsupportedError")
+    assert sign(laptop, PIN).code == 0
+
+
+def test_a_new_pin_of_one_key_is_asked_as_such(laptop: Home) -> None:
+    new = b"a new and longer PIN\n"
+    code, seen = on_terminal(
+        laptop,
+        ("pin", "change", "mine"),
+        [(b"PIN of mine: ", PIN + b"\n"), (b"New PIN of mine: ", new), (b"again: ", new)],
+    )
+    assert code == 0, seen
+
+
+def test_a_tpm_has_no_security_officer(laptop: Home) -> None:
+    init = ("token", "init", "tpm2:", "--label", "x", "--erase", "--yes", "--json")
+    assert laptop.run(*init).error["type"] == "UnsupportedError"
+    assert laptop.run("pin", "reset", "tpm2:", "--json").error["type"] == "UnsupportedError"
+
+
 def test_without_pin(laptop: Home) -> None:
     laptop.ok(
         *("key", "generate", "--token", "tpm2:", "--use", "sign", "--label", "open", "--no-pin")
