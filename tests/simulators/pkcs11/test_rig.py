@@ -65,16 +65,13 @@ def run_pytest(folder: Path, test: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("label", ["first", "second", "third"])
-def test_each_test_has_a_token_of_its_own(
-    softhsm_token: Softhsm, label: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_test_has_a_token_of_its_own(softhsm_token: Softhsm, label: str) -> None:
     assert labels(softhsm_token) == {"test"}
     token = pkcs11.lib(str(softhsm_token.module)).get_token(token_label="test")
     assert token.serial.decode() == softhsm_token.serial
     session = token.open(rw=True, user_pin=softhsm_token.pin)  # and is not closed
     assert list(session.get_objects()) == []
     session.generate_key(pkcs11.KeyType.AES, 128, label=label, store=True)
-    monkeypatch.delenv("SOFTHSM2_CONF")  # which must not lead the next one to the user's own
 
 
 def test_a_test_that_fails_leaves_nothing_to_the_next(tmp_path: Path) -> None:
@@ -82,24 +79,28 @@ def test_a_test_that_fails_leaves_nothing_to_the_next(tmp_path: Path) -> None:
         tmp_path,
         """
         import os, pkcs11
+        from mesh_hsm.testing.softhsm import find_module
 
-        def use(rig):
+        def use(rig, monkeypatch):
             token = pkcs11.lib(str(rig.module)).get_token(token_label="test")
             assert token.serial.decode() == rig.serial
             token.open(rw=True, user_pin=rig.pin)
+            monkeypatch.setenv("SOFTHSM2_CONF", "/nowhere")
 
-        def test_fails(softhsm_token):
-            use(softhsm_token)
+        def test_fails(softhsm_token, monkeypatch):
+            use(softhsm_token, monkeypatch)
             raise ValueError
 
-        def test_passes(softhsm_token):
-            use(softhsm_token)
+        def test_passes(softhsm_token, monkeypatch):
+            use(softhsm_token, monkeypatch)
 
         def test_without():
             assert "SOFTHSM2_CONF" not in os.environ
+            found = pkcs11.lib(str(find_module())).get_tokens()
+            assert not any(token.flags & pkcs11.TokenFlag.TOKEN_INITIALIZED for token in found)
         """,
     )
-    assert "1 failed, 2 passed" in done.stdout, done.stdout + done.stderr
+    assert "1 failed, 2 passed in" in done.stdout, done.stdout + done.stderr
     assert list(tmp_path.glob("mesh-hsm-softhsm-*")) == []
 
 
