@@ -61,6 +61,14 @@ class _Ecdh1Parameters(ctypes.Structure):
     )
 
 
+class _SlotInfo(ctypes.Structure):
+    _fields_ = (
+        ("texts", ctypes.c_char * 96),
+        ("flags", ctypes.c_ulong),
+        ("versions", ctypes.c_ubyte * 4),
+    )
+
+
 class InitializeArguments(ctypes.Structure):
     """CK_C_INITIALIZE_ARGS."""
 
@@ -119,6 +127,12 @@ class BareModule:
         slots = (ctypes.c_ulong * count.value)()
         self("C_GetSlotList", int(present), slots, ctypes.byref(count))
         return list(slots)
+
+    def slot_flags(self, slot: int) -> int:
+        """The flags of CK_SLOT_INFO."""
+        info = _SlotInfo()
+        self("C_GetSlotInfo", slot, info)
+        return int(info.flags)
 
     def token_info(self, slot: int) -> TokenInfo:
         """CK_TOKEN_INFO."""

@@ -38,7 +38,7 @@ P256 = bytes.fromhex("06082a8648ce3d030107")
 PIN_INCORRECT, ALREADY_LOGGED_IN, BUFFER_TOO_SMALL = 0xA0, 0x100, 0x150
 COUNT_LOW, FINAL_TRY, LOCKED, TO_BE_CHANGED = 1 << 16, 1 << 17, 1 << 18, 1 << 19
 USER_PIN_FLAGS = COUNT_LOW | FINAL_TRY | LOCKED | TO_BE_CHANGED
-PROTECTED_PATH = 1 << 8
+PROTECTED_PATH, TOKEN_PRESENT = 1 << 8, 1
 
 
 @pytest.fixture
@@ -187,6 +187,7 @@ def test_reset_puts_everything_back(
     softhsm_token: Softhsm, interposer: Interposer, module: BareModule, slot: int
 ) -> None:
     interposer.set_tries(2, used=2)
+    assert pin_flags(module, slot) & LOCKED
     interposer.speak("login_first", "own_ids")
     interposer.always("C_Login")
     interposer.remove(slot, Rv.SESSION_HANDLE_INVALID)
@@ -409,9 +410,11 @@ def test_a_removed_token_is_gone_and_comes_back_without_its_sessions(
     session = module.open(slot)
     module.login(session, softhsm_token.pin)
     everywhere = module.slots(present=False)
+    assert module.slot_flags(slot) & TOKEN_PRESENT
     interposer.remove(slot)
     assert slot not in module.slots()
     assert module.slots(present=False) == everywhere
+    assert not module.slot_flags(slot) & TOKEN_PRESENT
     with refused(BUFFER_TOO_SMALL):
         module.slots(room=len(everywhere) - 2)
     for call in (module.token_info, module.mechanisms, module.open):
