@@ -25,7 +25,13 @@ from typing import Any, Final
 from pkcs11 import exceptions
 
 from mesh_hsm_pkcs11.pin import Pin
-from mesh_hsm_pkcs11.return_values import BUFFER_TOO_SMALL, NOT_ALL_TOLD, OK, check
+from mesh_hsm_pkcs11.return_values import (
+    BUFFER_TOO_SMALL,
+    FUNCTION_NOT_SUPPORTED,
+    NOT_ALL_TOLD,
+    OK,
+    check,
+)
 from mesh_hsm_pkcs11.structures import (
     Attribute,
     DeriveParameters,
@@ -77,7 +83,8 @@ class Cryptoki:
         pointers = ctypes.cast(functions, POINTER(c_void_p))
         kind = ctypes.CFUNCTYPE(c_ulong)
         self._functions: dict[str, Any] = {
-            name: ctypes.cast(pointers[1 + place] or 0, kind) for name, place in _PLACES.items()
+            name: ctypes.cast(pointer, kind) if (pointer := pointers[1 + place]) else _absent
+            for name, place in _PLACES.items()
         }
 
     def initialize(self, reserved: str | None, *, locking: bool = True) -> int:
@@ -236,3 +243,8 @@ class Cryptoki:
 
     def _call(self, name: str, *arguments: Any) -> None:
         check(self._functions[name](*arguments))
+
+
+def _absent(*_: Any) -> int:
+    """A function that the module has no entry for, though the standard wants a stub there."""
+    return FUNCTION_NOT_SUPPORTED

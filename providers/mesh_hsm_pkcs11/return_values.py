@@ -13,6 +13,7 @@ from pkcs11 import exceptions
 
 OK: Final = 0
 CANT_LOCK: Final = 0x0A
+FUNCTION_NOT_SUPPORTED: Final = 0x54
 BUFFER_TOO_SMALL: Final = 0x150
 NOT_INITIALIZED: Final = 0x190
 ALREADY_INITIALIZED: Final = 0x191

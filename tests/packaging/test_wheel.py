@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"mesh_hsm", "mesh_hsm_cli", "mesh_hsm_software", "mesh_hsm_tpm2"}
+PACKAGES = {
+    "mesh_hsm",
+    "mesh_hsm_cli",
+    "mesh_hsm_pkcs11",
+    "mesh_hsm_software",
+    "mesh_hsm_tpm2",
+}
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +67,9 @@ def test_every_module_in_the_tree_is_in_the_wheel(wheel: Path) -> None:
                 assert module.relative_to(root).as_posix() in names
 
 
-def test_the_installed_command_finds_both_providers(installed: Path) -> None:
+def test_the_installed_command_finds_every_provider(installed: Path) -> None:
     listed = run(installed, "-m", "mesh_hsm_cli.main", "provider", "list", "--json")
+    assert '"pkcs11"' in listed
     assert '"soft"' in listed
     assert '"tpm2"' in listed
 
