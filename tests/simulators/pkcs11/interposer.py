@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mesh_hsm.errors import ProviderUnavailableError
+import pytest
 
 SOURCES = Path(__file__).with_name("interposer")
 
@@ -101,10 +101,10 @@ class Rule:
 
 @functools.cache
 def _compiled() -> tuple[Path, tempfile.TemporaryDirectory[str]]:
-    """The library, and the folder that lives as long as the process."""
+    """The library, and the folder that lives as long as the process. Skips without a compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
-        raise ProviderUnavailableError("a C compiler is not installed", hint="apt install gcc")
+        pytest.skip("a C compiler is not installed (apt install gcc)")
     folder = tempfile.TemporaryDirectory(prefix="mesh-hsm-interposer-")
     library = Path(folder.name) / "interposer.so"
     subprocess.run(

@@ -522,6 +522,7 @@ def test_the_token_chooses_identifiers(bench: Bench) -> None:
     assert [len(found) for found in identifiers] == [1, 1]
     assert not identifiers[0] & identifiers[1]
     assert b"mine" not in identifiers[0] | identifiers[1]
+    bench.module.create(bench.session, {p11.CLASS: p11.DATA, p11.TOKEN: False})  # has no ID
     assert bench.find(wanted) == [private]
     with refused(ATTRIBUTE_READ_ONLY):
         bench.module.change(bench.session, private, {p11.ID: b"other"})

@@ -29,7 +29,7 @@ from bare_module import (
     BareModule,
     InitializeArguments,
 )
-from interposer import ANY, Action, Interposer, Rule, Rv
+from interposer import ANY, Action, Interposer, Rule, Rv, _compiled
 
 from mesh_hsm.testing.softhsm import Softhsm
 from mesh_hsm.testing.softhsm_maker import RefusedError
@@ -198,6 +198,12 @@ def test_reset_puts_everything_back(
     interposer.remove(slot)
     with refused(Rv.DEVICE_REMOVED):
         module.find(session, {})
+
+
+def test_without_a_compiler_tests_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(pytest.skip.Exception, match="is not installed"):
+        _compiled.__wrapped__()
 
 
 def test_a_misspelt_rule_or_setting_is_refused(interposer: Interposer) -> None:
