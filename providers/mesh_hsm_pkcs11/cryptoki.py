@@ -123,10 +123,10 @@ class Cryptoki:
         value = function(c_ulong(slot), so_pin.octets, size, label.encode().ljust(32))
         check(value)
 
-    def login(self, session: int, user: int, pin: Pin | None) -> None:
-        """C_Login; None leaves the PIN to the token's own keypad."""
+    def login(self, session: int, user: int, pin: Pin) -> None:
+        """C_Login; an empty PIN leaves it to the token's own keypad."""
         function = self._functions["C_Login"]
-        if pin is None:
+        if not pin:
             value = function(c_ulong(session), c_ulong(user), None, c_ulong(0))
         else:
             value = function(c_ulong(session), c_ulong(user), pin.octets, c_ulong(len(pin)))

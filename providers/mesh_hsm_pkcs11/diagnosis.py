@@ -137,7 +137,8 @@ def _of_obstacle(source: Source) -> Finding:
         discovery.refuse_if_others_may_write(source.path)
     except AccessError as error:
         problem = f"{source.name} is not used: {error}"
-        return Finding("PKCS11002", Severity.WARNING, problem, error.hint or "")
+        remedy = error.hint or "see who may write there"
+        return Finding("PKCS11002", Severity.WARNING, problem, remedy)
     why, _, remedy = str(source.obstacle).partition("; ")
     return Finding("PKCS11008", Severity.NOTE, f"{source.name} is not used: {why}", remedy)
 

@@ -8,9 +8,10 @@ the other: a device error ends the import.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from typing import Any, Final, TypeVar
@@ -190,11 +191,12 @@ class _Made:
 
 
 def _transport_pair(
-    dialect: Dialect, session: Session, passing: list[Handle]
+    dialect: Dialect, session: Session, passing: _Passing
 ) -> tuple[_Made, RSAPublicKey]:
     """A key pair to wrap to, made in the token: its private half, and what is wrapped to."""
     _, _, largest = dialect.mechanisms[Mech.RSA_PKCS_KEY_PAIR_GEN]
     bits = largest if wrapping.SMALLEST <= largest < _BITS else _BITS
+    public_template = templates.transport_public(passing.identifier, bits)
     public, private = (
         _Made(session, made)
         for made in session.raw._generate_keypair(
@@ -202,11 +204,11 @@ def _transport_pair(
             bits,
             mechanism=mechanism(Mech.RSA_PKCS_KEY_PAIR_GEN),
             capabilities=0,
-            public_template=templates.without(templates.transport_public(bits), dialect.left_out),
-            private_template=templates.transport_private(),
+            public_template=templates.without(public_template, dialect.left_out),
+            private_template=templates.transport_private(passing.identifier),
         )
     )
-    passing += public.handle, private.handle
+    passing.made.extend((public.handle, private.handle))
     told = read(public.handle, (Attribute.MODULUS, Attribute.PUBLIC_EXPONENT))
     modulus, exponent = (
         told.get(number, b"") for number in (Attribute.MODULUS, Attribute.PUBLIC_EXPONENT)
@@ -215,14 +217,14 @@ def _transport_pair(
 
 
 def _send_key(
-    own: _Made, to: RSAPublicKey, share: SecretScalar, passing: list[Handle], digest: _Digest
+    own: _Made, to: RSAPublicKey, share: SecretScalar, passing: _Passing, digest: _Digest
 ) -> tuple[_Made, bytes]:
     """A fresh AES key, unwrapped in the token, and the share wrapped under it."""
     algorithm, number, mgf = digest
     wrapped = wrapping.wrap(share, to, algorithm)
-    template = templates.transport_secret()
+    template = templates.transport_secret(passing.identifier)
     under = own.unwrap(wrapped.key, template, Mech.RSA_PKCS_OAEP, (number, mgf, None))
-    passing.append(under.handle)
+    passing.made.append(under.handle)
     return under, wrapped.share
 
 
@@ -241,15 +243,28 @@ def _send_share(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Passing:
+    """Session objects of one import, and the CKA_ID that they bear."""
+
+    identifier: bytes = field(default_factory=partial(os.urandom, 8))
+    made: list[Handle] = field(default_factory=list)
+
+
 @contextmanager
-def _passing(session: Session) -> Iterator[list[Handle]]:
-    """A list for session objects, destroyed at the end. If one stays, its session is closed."""
-    passing: list[Handle] = []
+def _passing(session: Session) -> Iterator[_Passing]:
+    """Session objects that are destroyed at the end. If one stays, its session is closed."""
+    passing = _Passing()
     session.sound = False
     try:
         yield passing
     finally:
-        for thing in reversed(passing):
+        for thing in reversed(passing.made):
+            thing.destroy()
+        # And what was made though the answer was lost, or a refusal.
+        for thing in objects.search(
+            session, {Attribute.TOKEN: False, Attribute.ID: passing.identifier}
+        ):
             thing.destroy()
     session.sound = True
 

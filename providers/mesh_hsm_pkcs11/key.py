@@ -61,7 +61,7 @@ class Pkcs11Key(DeviceKey):
         def sign(session: Session) -> bytes:
             key = self._private(session)
             pin = login.confirm() if each_time else None
-            with login.wrong_pin_told():
+            with login.wrong_pin_told(pin):
                 return operations.sign(session, key, curve, octets, pin)
 
         return connection.run("sign", sign)

@@ -10,7 +10,6 @@ import ctypes
 import os
 import re
 import stat
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -18,6 +17,7 @@ from typing import Final, Literal
 from mesh_hsm.errors import ProviderUnavailableError
 from mesh_hsm_pkcs11 import softhsm_conf
 
+_PROGRAM: Final = Path("/proc/self/exe")
 _HEADER: Final = 20
 _BIG_ENDIAN: Final = 2
 # e_machine of the ELF header (System V ABI), as distributions call the processors.
@@ -96,7 +96,7 @@ def does_not_start(path: Path, said: str) -> Trouble:
 
 def _by_header(path: Path, header: bytes) -> Trouble | None:
     ours = _ours()
-    if ours is None:  # no ELF system
+    if ours is None:
         return None
     theirs = _machine(header)
     if theirs is None:
@@ -133,14 +133,12 @@ def _no_module(path: Path, why: str) -> Trouble:
 
 
 def _ours() -> _Machine | None:
-    """What this process is made for; None where programs are no ELF files."""
-    for program in ("/proc/self/exe", sys.executable):
-        try:
-            with open(program, "rb") as file:
-                return _machine(file.read(_HEADER))
-        except OSError:
-            continue
-    return None
+    """What this process is made for; None where that cannot be seen, or programs are no ELF."""
+    try:
+        with _PROGRAM.open("rb") as file:
+            return _machine(file.read(_HEADER))
+    except OSError:
+        return None
 
 
 def _machine(header: bytes) -> _Machine | None:

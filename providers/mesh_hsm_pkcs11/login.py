@@ -10,11 +10,12 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from pkcs11 import TokenFlag
 from pkcs11.exceptions import PinIncorrect, PinLocked, UserAlreadyLoggedIn
 
-from mesh_hsm.errors import LastTryError, MeshHsmError, WrongSecretError
+from mesh_hsm.errors import LastTryError, MeshHsmError, SecretRequiredError, WrongSecretError
 from mesh_hsm.secret_source import SecretKind, SecretRequest, SecretSource
 from mesh_hsm.uri import Uri
 from mesh_hsm_pkcs11 import cryptoki, pin_source
@@ -22,7 +23,8 @@ from mesh_hsm_pkcs11.errors import locked_out
 from mesh_hsm_pkcs11.pin import Pin
 from mesh_hsm_pkcs11.sessions import Session, Sessions
 
-_NOT_NEEDED = Pin(b"")
+_NONE: Final = Pin(b"")
+"""No PIN from us: the token wants none, or has a keypad of its own."""
 
 
 class Login:
@@ -33,6 +35,7 @@ class Login:
         self._sessions = sessions
         self._uri = uri
         self._pin: Pin | None = None
+        self._refused: bytes | None = None
         self._proved: int | None = None
 
     @property
@@ -53,7 +56,7 @@ class Login:
         with shared.login_lock:
             flags = shared.token().flags
             if not flags & TokenFlag.LOGIN_REQUIRED:
-                pin = _NOT_NEEDED
+                pin = _NONE
             elif shared.login_generation == session.generation:
                 pin = self._pin or self.ask(flags)
                 self._compare(pin)
@@ -63,19 +66,34 @@ class Login:
             self._pin = pin
 
     def ask(self, flags: TokenFlag) -> Pin:
-        """The PIN from its source, after what is left of its tries was read."""
+        """The PIN from its source, after what is left of its tries was read.
+
+        An empty one for a token that has its own keypad.
+        """
+        if flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH:
+            return _NONE
         remaining = attempts(flags)
         request = SecretRequest(SecretKind.PIN, self._subject, remaining)
         self._check(flags, request)
         held = pin_source.read(self._uri)
-        return Pin(self.secrets.secret(request) if held is None else held)
+        pin = Pin(self.secrets.secret(request) if held is None else held)
+        if not pin:
+            raise SecretRequiredError(f"the PIN of {request.subject} is empty", uri=str(self._uri))
+        if self._refused is not None and hmac.compare_digest(self._refused, pin.mark):
+            # Eight threads with one mistyped PIN would otherwise use up eight tries.
+            raise WrongSecretError(
+                "the token has refused this PIN already; it was not tried again",
+                attempts_remaining=remaining,
+                uri=str(self._uri),
+            )
+        return pin
 
     def confirm(self) -> Pin:
         """The PIN for a single use of a key that wants one each time: asked, and not kept."""
         return self.ask(self._sessions.token().flags)
 
     @contextmanager
-    def wrong_pin_told(self) -> Iterator[None]:
+    def wrong_pin_told(self, pin: Pin | None) -> Iterator[None]:
         """Turn the token's refusal of a PIN within the block into our error, with what is left."""
         wrong = False
         try:
@@ -85,23 +103,8 @@ class Login:
         except PinLocked:
             raise locked_out(str(self._uri)) from None
         if wrong:  # outside: the binding's error is no cause that anybody needs
-            raise self.refused()
-
-    def refused(self) -> MeshHsmError:
-        """The error for a PIN that was wrong, with what is left now."""
-        self._pin = self._proved = None
-        remaining = attempts(self._sessions.token().flags)
-        if remaining == 0:
-            return WrongSecretError(
-                "the token refused the PIN and is locked now",
-                attempts_remaining=0,
-                hint=locked_out(str(self._uri)).hint,
-                uri=str(self._uri),
-            )
-        said = "; one try is left" if remaining == 1 else ""
-        return WrongSecretError(
-            f"the token refused the PIN{said}", attempts_remaining=remaining, uri=str(self._uri)
-        )
+            self._refused = None if pin is None else pin.mark
+            raise self._refusal()
 
     @property
     def pin(self) -> Pin | None:
@@ -124,16 +127,11 @@ class Login:
 
     def _enter(self, session: Session, flags: TokenFlag) -> Pin:
         module = self._sessions.module.cryptoki
-        if flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH:
-            module.login(session.handle, cryptoki.USER, None)
-            return _NOT_NEEDED
-        if self._pin is None:
-            pin = self.ask(flags)
-        else:
-            pin = self._pin
+        pin = self._pin or self.ask(flags)
+        if self._pin:
             self._check(flags, SecretRequest(SecretKind.PIN, self._subject, attempts(flags)))
         mark: bytes | None = pin.mark
-        with self.wrong_pin_told():
+        with self.wrong_pin_told(pin):
             try:
                 module.login(session.handle, cryptoki.USER, pin)
             except UserAlreadyLoggedIn:
@@ -141,6 +139,22 @@ class Login:
                 mark = None
         self._sessions.login_mark = mark
         return pin
+
+    def _refusal(self) -> MeshHsmError:
+        """The error for a PIN that was wrong, with what is left now."""
+        self._pin = self._proved = None
+        remaining = attempts(self._sessions.token().flags)
+        if remaining == 0:
+            return WrongSecretError(
+                "the token refused the PIN and is locked now",
+                attempts_remaining=0,
+                hint=locked_out(str(self._uri)).hint,
+                uri=str(self._uri),
+            )
+        said = "; one try is left" if remaining == 1 else ""
+        return WrongSecretError(
+            f"the token refused the PIN{said}", attempts_remaining=remaining, uri=str(self._uri)
+        )
 
     def _check(self, flags: TokenFlag, request: SecretRequest) -> None:
         if request.attempts_remaining == 0:

@@ -22,7 +22,7 @@ def change(connection: Connection) -> None:
         if old is None:
             raise UnsupportedError("the token takes its PIN from its own keypad, or has none")
         new = new_pin(login.secrets, connection.found, SecretKind.NEW_PIN)
-        with login.wrong_pin_told():
+        with login.wrong_pin_told(old):
             session.raw.set_pin(old.text, new.text)
         login.changed(new)
 

@@ -110,7 +110,7 @@ def imported(wish: Wish, kind: int, parameters: bytes) -> Template:
     return {Attribute.EC_PARAMS: parameters, **private_key(wish, kind)}
 
 
-def transport_public(bits: int) -> Template:
+def transport_public(identifier: bytes, bits: int) -> Template:
     """The public half of a key to wrap to: we read it, the token has no use for it."""
     return {
         Attribute.CLASS: ObjectClass.PUBLIC_KEY,
@@ -122,10 +122,11 @@ def transport_public(bits: int) -> Template:
         Attribute.VERIFY: False,
         Attribute.ENCRYPT: False,
         Attribute.WRAP: False,
+        Attribute.ID: identifier,
     }
 
 
-def transport_private() -> Template:
+def transport_private(identifier: bytes) -> Template:
     """Its private half: unwraps one key, and is destroyed."""
     return {
         Attribute.CLASS: ObjectClass.PRIVATE_KEY,
@@ -137,10 +138,11 @@ def transport_private() -> Template:
         Attribute.SIGN: False,
         Attribute.DECRYPT: False,
         Attribute.UNWRAP: True,
+        Attribute.ID: identifier,
     }
 
 
-def transport_secret() -> Template:
+def transport_secret(identifier: bytes) -> Template:
     """The AES key under which a share arrives: unwraps it, and is destroyed."""
     return {
         Attribute.CLASS: ObjectClass.SECRET_KEY,
@@ -153,6 +155,7 @@ def transport_secret() -> Template:
         Attribute.DECRYPT: False,
         Attribute.WRAP: False,
         Attribute.UNWRAP: True,
+        Attribute.ID: identifier,
     }
 
 
