@@ -1,4 +1,4 @@
-"""Makes one SoftHSM token, as a program of its own: ``softhsm.py`` runs it, nobody else.
+"""Makes one SoftHSM token, as a program of its own: ``softhsm.py`` runs it, no user does.
 
 A process that called C_Initialize keeps the SOFTHSM2_CONF it found then, so the test's own process
 must not make tokens; and ``softhsm2-util`` takes PINs only as arguments, which every process of
