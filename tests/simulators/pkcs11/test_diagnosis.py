@@ -21,7 +21,14 @@ from mesh_hsm.provider import Finding, KeySpec, Severity, Use
 from mesh_hsm.secret_source import NoSecrets, SecretRequest
 from mesh_hsm.testing.softhsm import Softhsm, find_module
 from mesh_hsm.uri import Uri
-from mesh_hsm_pkcs11 import Pkcs11Provider, p11kit, slots, token_diagnosis
+from mesh_hsm_pkcs11 import (
+    Pkcs11Provider,
+    loading,
+    p11kit,
+    slots,
+    softhsm_conf,
+    token_diagnosis,
+)
 from mesh_hsm_pkcs11.diagnosis import of_everything
 from mesh_hsm_pkcs11.discovery import VARIABLE
 from mesh_hsm_pkcs11.module import Module, forget_modules
@@ -183,6 +190,14 @@ def test_both_architectures_are_named(
     names = {0x3E: "x86-64", 0xB7: "AArch64"}
     assert "is made for RISC-V (64-bit, little-endian)" in problem
     assert f"this Python is {names[native()]} (64-bit, little-endian)" in problem
+
+
+def test_where_programs_are_no_elf_files_the_loader_has_the_word(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_PROGRAM", tmp_path / "no proc")
+    monkeypatch.setenv(VARIABLE, str(of_another_processor(tmp_path)))
+    assert "the system does not load" in only(records, "PKCS11006", Severity.ERROR).problem
 
 
 @pytest.mark.parametrize("make", [a_folder, a_pipe])
@@ -401,6 +416,52 @@ def test_a_softhsm_that_does_not_start(
     assert remedy in found[0].remedy
 
 
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's, on a machine where SoftHSM has no configuration."""
+    monkeypatch.setattr(softhsm_conf, "_SYSTEM", (tmp_path / "none",))
+    (tmp_path / ".config" / "softhsm2").mkdir(parents=True)
+    return tmp_path
+
+
+def configuration(folder: Path, said: str) -> Path:
+    path = folder / "softhsm2.conf"
+    path.write_text(f"{said}\n")
+    return path
+
+
+def test_which_configuration_softhsm_reads(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"HOME": str(home)}
+
+    def said() -> str:
+        found = softhsm_conf.trouble(environment)
+        assert found is not None
+        return found[0]
+
+    assert said() == "it has no configuration"
+    system = configuration(home, "directories.tokendir = /nowhere/system")
+    monkeypatch.setattr(softhsm_conf, "_SYSTEM", (str(home / "none"), str(system)))
+    assert "/nowhere/system" in said()
+    own = configuration(home / ".config" / "softhsm2", "directories.tokendir = /nowhere/own")
+    assert f"/nowhere/own, named in {own}," in said()
+    environment["SOFTHSM2_CONF"] = str(configuration(home / ".config", "log.level = ERROR"))
+    assert softhsm_conf.trouble(environment) is None
+    assert softhsm_conf.closed_tokens(environment) == []
+
+
+def test_a_configuration_that_this_user_may_not_look_for(
+    softhsm_token: Softhsm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(softhsm_conf, "_SYSTEM", (str(softhsm_token.conf),))
+    softhsm_token.folder.chmod(0)
+    with as_nobody():
+        found = softhsm_conf.trouble({"HOME": "/nowhere"})
+        assert softhsm_conf.closed_tokens({"HOME": "/nowhere"}) == []
+    softhsm_token.folder.chmod(0o700)
+    assert found is not None
+    assert found[0] == f"its configuration {softhsm_token.conf} is closed to you"
+
+
 def test_tokens_that_are_closed_to_this_user(softhsm_token: Softhsm) -> None:
     softhsm_token.folder.chmod(0o711)
     softhsm_token.conf.chmod(0o644)
@@ -454,6 +515,7 @@ def test_every_slot_is_empty(before: Interposer, records: Path) -> None:
         ("C_GetTokenInfo", "does not describe itself (DeviceError)"),
         ("C_GetSlotList", "cannot be looked at: the token refused to list its slots"),
         ("C_OpenSession", "cannot be looked at: the token refused to list its keys"),
+        ("C_FindObjectsInit", "cannot be looked at: the token refused to list its keys"),
     ],
 )
 def test_a_module_that_fails_is_a_finding(
@@ -638,6 +700,23 @@ def test_a_private_key_without_its_public_half(softhsm_token: Softhsm, records: 
     subprocess.run([*command, "--pin", softhsm_token.pin], check=True, capture_output=True)
     forget_modules()
     assert set(findings(records)) == {SIMULATED}
+
+
+@pytest.mark.parametrize(("stage", "use"), [("making", "sign"), ("deleting", "encrypt")])
+def test_a_key_that_was_interrupted(
+    softhsm_token: Softhsm, records: Path, stage: str, use: str
+) -> None:
+    make_key(softhsm_token, records, "build")
+    [record] = records.rglob("*.key.json")
+    text = record.read_text().replace('"made"', f'"{stage}"')
+    if use == "encrypt":
+        text = text.replace('"use": "sign"', '"use": null')  # a key to seal under
+    record.write_text(text)
+    found = findings(records)
+    assert set(found) == {SIMULATED, "PKCS11023"}
+    assert found["PKCS11023"].severity is Severity.WARNING
+    assert f"{stage} the key build on the token test was interrupted" in found["PKCS11023"].problem
+    assert f"--use {use} --label NAME" in found["PKCS11023"].remedy
 
 
 def test_a_damaged_record(softhsm_token: Softhsm, records: Path) -> None:
