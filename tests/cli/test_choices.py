@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -156,10 +157,16 @@ def test_a_token_is_named_by_uri_or_label() -> None:
 
 
 def test_a_label_of_two_tokens_names_neither() -> None:
-    two = session_with(token(Hardware.CLAIMED, name="it's"), token(Hardware.NONE, name="it's"))
+    two = session_with(token(Hardware.CLAIMED, name="same"), token(Hardware.NONE, name="same"))
     with pytest.raises(NotFoundError, match="fits 2 tokens") as caught:
-        find.find_token(two, "it's")
-    assert """'test:name=it'"'"'s'""" in str(caught.value.hint)  # as a shell takes it
+        find.find_token(two, "same")
+    assert str(caught.value.hint).count("test:name=same") == 2
+
+
+def test_names_in_hints_are_shown_as_a_shell_takes_them() -> None:
+    uri = Uri("test", (("token", "Alice's"), ("object", "a")), (("module-path", "/a b"),))
+    assert shlex.split(find.quoted(uri)) == [str(uri)]
+    assert ";" in str(uri)
 
 
 # -- devices that behave as no simulator does ------------------------------------------------------
