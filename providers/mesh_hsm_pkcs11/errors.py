@@ -71,6 +71,11 @@ def is_gone(error: PKCS11Error) -> bool:
     return isinstance(error, GONE) or is_uninitialised(error)
 
 
+def is_refusal(error: PKCS11Error) -> bool:
+    """Whether the module says that it cannot, rather than that it failed this time."""
+    return isinstance(error, REFUSED) or _UNKNOWN_CURVE in str(error)
+
+
 def is_uninitialised(error: PKCS11Error) -> bool:
     """CKR_CRYPTOKI_NOT_INITIALIZED, for which the binding has no class of its own."""
     return type(error) is PKCS11Error and any(text in str(error) for text in _NO_MODULE)

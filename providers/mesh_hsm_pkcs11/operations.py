@@ -62,15 +62,15 @@ def _agree(session: Session, key: int, P: Point, way: Way, private: bool) -> XOn
     peer = peer_octets(P)
     template = _secret(curve.field_size if way.sized else None, private)
     handle = session.handle
-    secret = cryptoki.derive(
-        handle, key, Mech.ECDH1_DERIVE, in_octet_string(peer) if way.der else peer, template
-    )
-    try:
-        octets = cryptoki.read(handle, secret, Attribute.VALUE, curve.field_size)
-    finally:
-        session.sound = False  # until the secret is gone
-        cryptoki.destroy(handle, secret)
-        session.sound = True
+    with session.at_risk(*REFUSED):
+        secret = cryptoki.derive(
+            handle, key, Mech.ECDH1_DERIVE, in_octet_string(peer) if way.der else peer, template
+        )
+    with session.at_risk():
+        try:
+            octets = cryptoki.read(handle, secret, Attribute.VALUE, curve.field_size)
+        finally:
+            cryptoki.destroy(handle, secret)
     if len(octets) < curve.field_size and curve.byteorder == "big":
         octets = octets.rjust(curve.field_size, b"\0")  # some tokens drop leading zeros
     if len(octets) != curve.field_size:
@@ -119,13 +119,12 @@ def _sign(
     parameters: bool = False,
 ) -> bytes:
     cryptoki, handle = session.cryptoki, session.handle
-    cryptoki.sign_init(handle, key, mechanism, parameters=parameters)
-    session.sound = False  # until the operation is over
-    if pin is not None:
-        cryptoki.login(handle, CONTEXT_SPECIFIC, pin)
-    signature = cryptoki.sign(handle, octets, size)
-    session.sound = True
-    return signature
+    with session.at_risk(*REFUSED):
+        cryptoki.sign_init(handle, key, mechanism, parameters=parameters)
+    with session.at_risk():  # until the operation is over
+        if pin is not None:
+            cryptoki.login(handle, CONTEXT_SPECIFIC, pin)
+        return cryptoki.sign(handle, octets, size)
 
 
 def _plain(curve: Curve, signature: bytes) -> bytes:

@@ -49,6 +49,20 @@ class Session:
     sound: bool = True
     objects: dict[bytes, int] = field(default_factory=dict)
 
+    @contextmanager
+    def at_risk(self, *harmless: type[PKCS11Error]) -> Iterator[None]:
+        """Around calls that may leave something behind: unless they succeed, it is not sound.
+
+        ``harmless`` errors leave nothing, by what they say.
+        """
+        was, self.sound = self.sound, False
+        try:
+            yield
+        except harmless:
+            self.sound = was
+            raise
+        self.sound = was
+
     @property
     def handle(self) -> int:
         """CK_SESSION_HANDLE."""

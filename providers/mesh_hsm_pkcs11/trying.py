@@ -21,7 +21,7 @@ from mesh_hsm_pkcs11 import operations, statements, templates
 from mesh_hsm_pkcs11.binding import key_type, mechanism, read
 from mesh_hsm_pkcs11.curve_forms import peer_octets, read_point
 from mesh_hsm_pkcs11.dialect import Dialect, Recipe, Refusal
-from mesh_hsm_pkcs11.errors import is_gone, name
+from mesh_hsm_pkcs11.errors import REFUSED, is_gone, is_refusal, name
 from mesh_hsm_pkcs11.objects import Handle
 from mesh_hsm_pkcs11.sessions import Session, Sessions
 from mesh_hsm_pkcs11.templates import OPTIONAL, PUBLIC_USES, Wish
@@ -54,7 +54,7 @@ def try_out(sessions: Sessions, session: Session, algorithm: str, use: Use, priv
     except PKCS11Error as error:
         if is_gone(error):
             raise
-        if isinstance(error, SessionReadOnly):
+        if isinstance(error, SessionReadOnly) or not is_refusal(error):
             return False
         if not dialect.proved:
             dialect.no_trials.add(private)  # perhaps it makes no such keys: the list must do
@@ -150,15 +150,16 @@ def _least(
 def _ask(
     session: Session, wish: Wish, recipe: Recipe, left_out: frozenset[Attribute]
 ) -> tuple[Handle, Handle]:
-    public, private = session.raw._generate_keypair(
-        key_type(recipe.kind),
-        mechanism=mechanism(recipe.mechanism),
-        capabilities=0,
-        public_template=templates.without(
-            templates.public_key(wish, recipe.kind, recipe.parameters), left_out
-        ),
-        private_template=templates.without(templates.private_key(wish, recipe.kind), left_out),
-    )
+    with session.at_risk(*REFUSED):
+        public, private = session.raw._generate_keypair(
+            key_type(recipe.kind),
+            mechanism=mechanism(recipe.mechanism),
+            capabilities=0,
+            public_template=templates.without(
+                templates.public_key(wish, recipe.kind, recipe.parameters), left_out
+            ),
+            private_template=templates.without(templates.private_key(wish, recipe.kind), left_out),
+        )
     # The binding's objects are of no further use: their handles are.
     return Handle.of(session, public), Handle.of(session, private)
 
