@@ -97,8 +97,14 @@ def delete(keys: Keys, entry: Entry) -> None:
 
 
 def sweep(keys: Keys) -> None:
-    """Destroy what others began and did not finish. Within ``records.locked`` only."""
+    """Destroy what others began and did not finish. Within ``records.locked`` only.
+
+    A token that numbers its keys itself may hold an unfinished one under an id of its own. Nobody
+    can tell it from a stranger's of the same label: the record stays, so that ``doctor`` names it.
+    """
     for record in keys.records.all():
+        if record.stage is Stage.MAKING and keys.strangers(record.label):
+            continue
         if record.stage is not Stage.MADE:
             _destroy(keys, record)
 

@@ -69,6 +69,12 @@ class Keys:
         """Whether a key of ours has this label."""
         return bool(self._entries(label=label))
 
+    def strangers(self, label: str) -> list[bytes]:
+        """CKA_IDs of public keys with this label that neither mark nor record calls ours."""
+        known = {record.octets for record in self.records.all()}
+        found = {one.identifier for one in self._public(label=label)}
+        return sorted(one for one in found - known if not objects.is_marked(one))
+
     def _entries(self, **wanted: object) -> list[Entry]:
         records = {record.octets: record for record in self.records.all()}
         entries = []

@@ -78,7 +78,7 @@ class Pkcs11Provider:
         if not fitting:
             raise NotFoundError(
                 "no PKCS #11 token that is plugged in has this name",
-                hint="mesh-hsm token list; mesh-hsm doctor says which modules were asked",
+                hint="mesh-hsm token list; mesh-hsm doctor says what is wrong with modules",
                 uri=str(uri),
             )
         if len({str(info.uri) for _, info in fitting}) > 1:  # else one token, reached in two ways

@@ -183,7 +183,14 @@ def _of_keys(found: Found, uri: Uri, remembered: list[Record]) -> Iterator[Findi
     shown, private = _shown(found, uri)
     for record in remembered:
         if record.stage is not Stage.MADE:
-            yield _interrupted(record, token, uri)
+            strangers = [
+                identifier
+                for identifier, label in shown.items()
+                if label == record.label
+                and not objects.is_marked(identifier)
+                and identifier not in {one.octets for one in remembered}
+            ]
+            yield _interrupted(found, record, token, uri, strangers)
     interrupted = {one.octets for one in remembered if one.stage is not Stage.MADE}
     made = {one.octets: one for one in remembered if one.stage is Stage.MADE}
     elsewhere = sorted(
@@ -206,9 +213,7 @@ def _of_keys(found: Found, uri: Uri, remembered: list[Record]) -> Iterator[Findi
                 "PKCS11025",
                 Severity.WARNING,
                 f"{token} has the private key {_printable(label)} without its public half",
-                "nobody can use it here; to delete it: pkcs11-tool "
-                f"--module {shlex.quote(str(found.module.path))} --slot {found.facts.slot_id} "
-                f"--login --delete-object --type privkey --id {identifier.hex()}",
+                f"nobody can use it here; to delete it: {_delete(found, identifier, 'privkey')}",
             )
     for identifier, record in made.items():
         if identifier not in shown.keys() | private.keys():
@@ -220,9 +225,20 @@ def _of_keys(found: Found, uri: Uri, remembered: list[Record]) -> Iterator[Findi
             )
 
 
-def _interrupted(record: Record, token: str, uri: Uri) -> Finding:
+def _interrupted(
+    found: Found, record: Record, token: str, uri: Uri, strangers: list[bytes]
+) -> Finding:
     what = "making" if record.stage is Stage.MAKING else "deleting"
     use = record.use or "encrypt"
+    if record.stage is Stage.MAKING and strangers:
+        return Finding(
+            "PKCS11023",
+            Severity.WARNING,
+            f"making the key {_printable(record.label)} on {token} was interrupted, and a key of "
+            "that label is there under an id that the token gave",
+            f"if nobody else made it: {_delete(found, strangers[0], 'privkey')} "
+            "(and again with --type pubkey)",
+        )
     return Finding(
         "PKCS11023",
         Severity.WARNING,
@@ -230,6 +246,14 @@ def _interrupted(record: Record, token: str, uri: Uri) -> Finding:
         "if it is not going on just now",
         "what is left of it goes when the next key is made or deleted there: mesh-hsm key generate "
         f"--token {shlex.quote(str(uri))} --use {use} --label NAME",
+    )
+
+
+def _delete(found: Found, identifier: bytes, kind: str) -> str:
+    module, slot = shlex.quote(str(found.module.path)), found.facts.slot_id
+    return (
+        f"pkcs11-tool --module {module} --slot {slot} --login --delete-object --type {kind} "
+        f"--id {identifier.hex()}"
     )
 
 

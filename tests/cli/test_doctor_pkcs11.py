@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pkcs11
@@ -146,16 +149,23 @@ def test_a_locked_pin_is_an_error(home: Home, interposer: Interposer) -> None:
 
 
 def kill_making(
-    home: Home, rig: Softhsm, interposer: Interposer, action: Action, log: Path
+    home: Home,
+    rig: Softhsm,
+    interposer: Interposer,
+    action: Action,
+    log: Path,
+    features: Sequence[str] = (),
 ) -> None:
     """Make the key ``archive``, and be killed where it enters the token, not at a trial before."""
     making, pin = (*MAKING, "--token", rig.uri), {"pin": rig.pin.encode()}
     module = {"MESH_HSM_PKCS11_MODULE": str(interposer.path)}
-    home.ok(*making, secrets=pin, env=module | interposer.environment(log=log))
+    counting = interposer.environment(features=features, log=log)
+    home.ok(*making, secrets=pin, env=module | counting)
     home.ok("key", "delete", "archive", "--yes", secrets=pin)
     last = log.read_text().split().count("C_GenerateKeyPair")
     rules = [Rule("C_GenerateKeyPair", last, action)]
-    done = home.run(*making, secrets=pin, env=module | interposer.environment(rules=rules))
+    killing = interposer.environment(features=features, rules=rules)
+    done = home.run(*making, secrets=pin, env=module | killing)
     assert done.code == -signal.SIGKILL
     assert on_the_token(rig) == (["archive", "archive"] if action is Action.KILL_AFTER else [])
 
@@ -174,6 +184,30 @@ def test_a_key_whose_making_was_killed_is_named_and_goes(
     follow(home, found["PKCS11023"]["remedy"], pin=softhsm_token.pin.encode())
     assert set(doctor(home)) == {SIMULATED}
     assert on_the_token(softhsm_token) == ["new", "new"]
+
+
+def test_a_token_that_gives_its_own_ids_keeps_no_unnamed_orphan(
+    home: Home, softhsm_token: Softhsm, interposer: Interposer, tmp_path: Path
+) -> None:
+    """Nobody can tell it from a stranger's of that label: it is named, and not destroyed."""
+    pin, log = softhsm_token.pin.encode(), tmp_path / "calls"
+    kill_making(home, softhsm_token, interposer, Action.KILL_AFTER, log, ["own_ids"])
+    token = ("--token", softhsm_token.uri)
+    use = ("--use", "encrypt", "--algorithm", "P-256")
+    home.ok("key", "generate", *token, *use, "--label", "other", secrets={"pin": pin})
+    assert on_the_token(softhsm_token) == ["archive", "archive", "other", "other"]
+    found = doctor(home)["PKCS11023"]
+    assert "under an id that the token gave" in found["problem"]
+    command = shlex.split(found["remedy"].partition(": ")[2].partition(" (")[0])
+    command += ["--pin", softhsm_token.pin]
+    for half in ("privkey", "pubkey"):
+        command[command.index("--type") + 1] = half
+        subprocess.run(
+            command, check=True, capture_output=True, env=os.environ | softhsm_token.environment
+        )
+    home.ok("key", "delete", "other", "--yes", secrets={"pin": pin})
+    assert set(doctor(home)) == {SIMULATED}
+    assert on_the_token(softhsm_token) == []
 
 
 def test_the_same_command_again_makes_the_key_that_was_interrupted(
