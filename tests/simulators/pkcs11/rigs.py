@@ -154,7 +154,6 @@ class Tpm2(Rig):
             "DBUS_SESSION_BUS_ADDRESS": f"unix:path={self.folder / 'bus'}",
             "TPM2_PKCS11_STORE": str(self.folder / "store"),
             "TPM2_PKCS11_TCTI": "cmd:tpm2_send -T tabrmd:bus_type=session",
-            "TPM2_PKCS11_LOG_LEVEL": "0",
             "TSS2_LOG": "all+none",
         }
 
