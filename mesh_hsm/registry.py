@@ -35,7 +35,7 @@ def load(scheme: str, records: Path) -> Provider:
         )
     try:
         make = cast("Callable[[Path], Provider]", known[scheme].load())
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ProviderUnavailableError(
             f"the {scheme} provider's library is not installed ({error.name})",
             hint=f"pip install 'mesh-hsm[{scheme}]'",

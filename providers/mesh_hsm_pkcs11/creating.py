@@ -129,7 +129,6 @@ def _make(keys: Keys, session: Session, spec: KeySpec, make: Maker, record: Reco
         spec.label,
         record.octets,
         always_authenticate=always,
-        exportable=spec.allow_exportable,
     )
     public, key = make(session, wish)
     told = read(key, (Attribute.ID, Attribute.LABEL))
@@ -171,7 +170,7 @@ def _accept(
             hint="another token; or --allow-exportable, if that is what you want",
             uri=str(connection.uri),
         )
-    wanted = "sign" if spec.use is Use.SIGN else "derive"
+    wanted = statements.use_of(spec.use)
     if (uses := statements.uses(told)) != [wanted]:
         raise UnsupportedError(
             f"the token makes a key to {' and '.join(uses) or 'do nothing'} where one to {wanted} "

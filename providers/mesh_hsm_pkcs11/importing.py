@@ -23,6 +23,7 @@ from pkcs11 import exceptions as ckr
 from pkcs11.exceptions import PKCS11Error
 
 from mesh_hsm.curves import SecretScalar, curve
+from mesh_hsm.custody import CustodyClass
 from mesh_hsm.errors import UnsupportedError
 from mesh_hsm.provider import KeySpec
 from mesh_hsm_pkcs11 import creating, objects, statements, templates, trying, wrapping
@@ -156,10 +157,12 @@ def _by_unwrapping(
             f"the token unwraps no {share.curve.name} key ({name(refused)})"
         ) from refused
     told = statements.told_of(key)
-    legible = told.get(Attribute.SENSITIVE) is False
-    if legible or (told.get(Attribute.EXTRACTABLE) is True and not wish.exportable):
+    if statements.classify(told) is CustodyClass.EXPORTABLE:
         key.destroy()
         raise _NotUnwrappedError("what the token unwraps can leave it, whatever it is told")
+    if statements.uses(told) != [statements.use_of(wish.use)]:
+        key.destroy()
+        raise _NotUnwrappedError("what the token unwraps may do more than it is told")
     return _with_public(dialect, share, session, wish, recipe, key)
 
 
@@ -255,18 +258,17 @@ class _Passing:
 def _passing(session: Session) -> Iterator[_Passing]:
     """Session objects that are destroyed at the end. If one stays, its session is closed."""
     passing = _Passing()
-    session.sound = False
-    try:
-        yield passing
-    finally:
-        for thing in reversed(passing.made):
-            thing.destroy()
-        # And what was made though the answer was lost, or a refusal.
-        for thing in objects.search(
-            session, {Attribute.TOKEN: False, Attribute.ID: passing.identifier}
-        ):
-            thing.destroy()
-    session.sound = True
+    with session.at_risk():
+        try:
+            yield passing
+        finally:
+            for thing in reversed(passing.made):
+                thing.destroy()
+            # And what was made though the answer was lost, or a refusal.
+            for thing in objects.search(
+                session, {Attribute.TOKEN: False, Attribute.ID: passing.identifier}
+            ):
+                thing.destroy()
 
 
 # -- both ------------------------------------------------------------------------------------------

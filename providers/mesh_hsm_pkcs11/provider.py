@@ -31,9 +31,10 @@ class Pkcs11Provider:
         self._records = records
 
     def tokens(self) -> Sequence[TokenInfo]:
-        """Every token of every module. A module that p11-kit lists and that fails is passed over.
+        """Every token of every module that works; what does not is for ``diagnose`` to tell.
 
-        Raises ``ProviderUnavailableError`` for one that the user named.
+        Raises ``ProviderUnavailableError`` where no token is found and a module that the user named
+        fails.
         """
         return [info for _, info in self._present(None)]
 
@@ -89,9 +90,15 @@ class Pkcs11Provider:
         return fitting[0]
 
     def _present(self, uri: Uri | None) -> list[tuple[Found, TokenInfo]]:
-        found = [
-            token for source in discovery.modules(uri, self._records) for token in _tokens(source)
-        ]
+        found: list[Found] = []
+        failed: ProviderUnavailableError | None = None
+        for source in discovery.modules(uri, self._records):
+            try:
+                found += list(_tokens(source))
+            except ProviderUnavailableError as error:
+                failed = failed or error
+        if failed is not None and not found:  # else the others are of use, and doctor tells
+            raise failed
         query = uri.query if uri is not None else ()
         names = naming.token_uris([token.facts for token in found], query)
         return [(token, _info(token, name)) for token, name in zip(found, names, strict=True)]

@@ -12,6 +12,7 @@ from typing import Any, Final
 from pkcs11 import Attribute, TokenFlag
 
 from mesh_hsm.custody import CustodyClass, CustodyStatement, PinPolicy
+from mesh_hsm.provider import Use
 from mesh_hsm_pkcs11.binding import read
 from mesh_hsm_pkcs11.objects import Handle
 from mesh_hsm_pkcs11.records import Record
@@ -65,6 +66,11 @@ def uses(told: Told) -> list[str]:
         Attribute.UNWRAP: "unwrap",
     }
     return [name for attribute, name in names.items() if told.get(attribute)]
+
+
+def use_of(use: Use) -> str:
+    """What ``uses`` calls it."""
+    return "sign" if use is Use.SIGN else "derive"
 
 
 def of_key(found: Found, told: Told, record: Record | None) -> CustodyStatement:

@@ -49,7 +49,6 @@ class Wish:
     token: bool = True
     private: bool = True
     always_authenticate: bool = False
-    exportable: bool = False
 
     @property
     def mechanism(self) -> Mech:
@@ -68,7 +67,7 @@ def private_key(wish: Wish, kind: int) -> Template:
         Attribute.TOKEN: wish.token,
         Attribute.PRIVATE: wish.private,
         Attribute.SENSITIVE: True,
-        Attribute.EXTRACTABLE: wish.exportable,
+        Attribute.EXTRACTABLE: False,
         Attribute.SIGN: signs,
         Attribute.DERIVE: not signs,
         Attribute.SIGN_RECOVER: False,
