@@ -20,7 +20,8 @@ def read(connection: Connection) -> frozenset[Capability]:
     Nobody is asked for a PIN: before a login the keys are public ones.
     """
     sessions = connection.sessions
-    dialect = connection.run("list its mechanisms", lambda _: Dialect.of(sessions), private=False)
+    dialect = Dialect.of(sessions)
+    connection.run("list its mechanisms", lambda _: dialect.mechanisms, private=False)
     found: set[Capability] = set()
     for name, (use, primitive) in product(OIDS, _PRIMITIVES.items()):
         known = _try_out(connection, name, use)

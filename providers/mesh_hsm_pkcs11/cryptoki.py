@@ -160,10 +160,10 @@ class Cryptoki:
 
     def sign_init(self, session: int, key: int, mechanism: int, *, parameters: bool) -> None:
         """C_SignInit; ``parameters``: with CK_EDDSA_PARAMS that say "pure, no context"."""
-        wanted, none = Mechanism(mechanism, None, 0), EddsaParameters()
+        wanted = Mechanism(mechanism, None, 0)
         if parameters:
-            wanted.parameter = addressof(none)
-            wanted.size = sizeof(none)
+            none = EddsaParameters()
+            wanted.parameter, wanted.size = addressof(none), sizeof(none)
         self._call("C_SignInit", c_ulong(session), byref(wanted), c_ulong(key))
 
     def sign(self, session: int, octets: bytes, size: int) -> bytes:

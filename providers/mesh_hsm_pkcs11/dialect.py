@@ -71,7 +71,7 @@ class Dialect:
     in ``not_unwrapped`` enter the token in the clear only.
     """
 
-    mechanisms: dict[int, tuple[MechanismFlag, int, int]]
+    sessions: Sessions
     recipes: dict[str, Recipe] = field(default_factory=dict)
     ways: dict[str, Way] = field(default_factory=dict)
     asked: set[bool] = field(default_factory=set)
@@ -82,13 +82,22 @@ class Dialect:
     no_trials: set[bool] = field(default_factory=set)
     der_points: dict[str, bool] = field(default_factory=dict)
     not_unwrapped: set[str] = field(default_factory=set)
+    _listed: dict[int, tuple[MechanismFlag, int, int]] | None = None
 
     @classmethod
     def of(cls, sessions: Sessions) -> Dialect:
-        """The dialect of a token, begun with its mechanism list the first time."""
-        if "dialect" not in sessions.memory:
-            sessions.memory["dialect"] = cls(_mechanisms(sessions))
-        return cast("Dialect", sessions.memory["dialect"])
+        """The dialect of a token; nothing is asked yet."""
+        return cast("Dialect", sessions.memory.setdefault("dialect", cls(sessions)))
+
+    @property
+    def mechanisms(self) -> dict[int, tuple[MechanismFlag, int, int]]:
+        """Flags and key sizes by mechanism, asked the first time: to use a key nobody needs them.
+
+        The token's errors pass through.
+        """
+        if self._listed is None:
+            self._listed = _mechanisms(self.sessions)
+        return self._listed
 
     def recipes_for(self, name: str) -> tuple[Recipe, ...]:
         """The recipes worth trying: the one that worked, else those whose mechanism is listed."""

@@ -70,11 +70,11 @@ class Login:
 
         An empty one for a token that has its own keypad.
         """
-        if flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH:
-            return _NONE
         remaining = attempts(flags)
         request = SecretRequest(SecretKind.PIN, self._subject, remaining)
-        self._check(flags, request)
+        self._check(request)
+        if flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH:
+            return _NONE
         held = pin_source.read(self._uri)
         pin = Pin(self.secrets.secret(request) if held is None else held)
         if not pin:
@@ -93,7 +93,7 @@ class Login:
         return self.ask(self._sessions.token().flags)
 
     @contextmanager
-    def wrong_pin_told(self, pin: Pin | None) -> Iterator[None]:
+    def wrong_pin_told(self, pin: Pin) -> Iterator[None]:
         """Turn the token's refusal of a PIN within the block into our error, with what is left."""
         wrong = False
         try:
@@ -103,7 +103,7 @@ class Login:
         except PinLocked:
             raise locked_out(str(self._uri)) from None
         if wrong:  # outside: the binding's error is no cause that anybody needs
-            self._refused = None if pin is None else pin.mark
+            self._refused = pin.mark
             raise self._refusal()
 
     @property
@@ -129,7 +129,7 @@ class Login:
         module = self._sessions.module.cryptoki
         pin = self._pin or self.ask(flags)
         if self._pin:
-            self._check(flags, SecretRequest(SecretKind.PIN, self._subject, attempts(flags)))
+            self._check(SecretRequest(SecretKind.PIN, self._subject, attempts(flags)))
         mark: bytes | None = pin.mark
         with self.wrong_pin_told(pin):
             try:
@@ -156,7 +156,7 @@ class Login:
             f"the token refused the PIN{said}", attempts_remaining=remaining, uri=str(self._uri)
         )
 
-    def _check(self, flags: TokenFlag, request: SecretRequest) -> None:
+    def _check(self, request: SecretRequest) -> None:
         if request.attempts_remaining == 0:
             raise locked_out(str(self._uri))
         if request.attempts_remaining == 1 and not self.secrets.consents_to_last_try(request):

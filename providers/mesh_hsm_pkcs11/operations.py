@@ -13,7 +13,12 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from pkcs11 import Attribute
-from pkcs11.exceptions import ArgumentsBad, MechanismParamInvalid, PKCS11Error
+from pkcs11.exceptions import (
+    ArgumentsBad,
+    MechanismParamInvalid,
+    PKCS11Error,
+    UserNotLoggedIn,
+)
 
 from mesh_hsm.curves import Curve, Point, XOnly
 from mesh_hsm.errors import DeviceError
@@ -121,7 +126,7 @@ def _sign(
     cryptoki, handle = session.cryptoki, session.handle
     with session.at_risk(*REFUSED):
         cryptoki.sign_init(handle, key, mechanism, parameters=parameters)
-    with session.at_risk():  # until the operation is over
+    with session.at_risk(UserNotLoggedIn):  # until the operation is over: that error ends it
         if pin is not None:
             cryptoki.login(handle, CONTEXT_SPECIFIC, pin)
         return cryptoki.sign(handle, octets, size)

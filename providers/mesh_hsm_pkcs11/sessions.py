@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pkcs11
-from pkcs11.exceptions import PKCS11Error, SessionCount, TokenNotPresent, TokenWriteProtected
+from pkcs11.exceptions import PKCS11Error, SessionCount, TokenWriteProtected
 
 from mesh_hsm.errors import MeshHsmError
 from mesh_hsm_pkcs11.binding import MAPPER
@@ -49,24 +49,33 @@ class Session:
     sound: bool = True
     objects: dict[bytes, int] = field(default_factory=dict)
 
-    @contextmanager
-    def at_risk(self, *harmless: type[PKCS11Error]) -> Iterator[None]:
+    def at_risk(self, *harmless: type[PKCS11Error]) -> _Risk:
         """Around calls that may leave something behind: unless they succeed, it is not sound.
 
         ``harmless`` errors leave nothing, by what they say.
         """
-        was, self.sound = self.sound, False
-        try:
-            yield
-        except harmless:
-            self.sound = was
-            raise
-        self.sound = was
+        return _Risk(self, harmless)
 
     @property
     def handle(self) -> int:
         """CK_SESSION_HANDLE."""
         return int(self.raw.handle)  # type: ignore[attr-defined]  # the binding's stubs lack it
+
+
+class _Risk:
+    # A class, since a generator's context manager would cost more than some calls that it guards.
+
+    __slots__ = ("_harmless", "_session", "_was")
+
+    def __init__(self, session: Session, harmless: tuple[type[PKCS11Error], ...]) -> None:
+        self._session, self._harmless, self._was = session, harmless, session.sound
+
+    def __enter__(self) -> None:
+        self._session.sound = False
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is None or issubclass(kind, self._harmless):
+            self._session.sound = self._was
 
 
 class Sessions:
@@ -149,10 +158,7 @@ class Sessions:
     def token(self) -> pkcs11.Token:
         """The token as it describes itself now: its flags are fresh."""
         with self._changed:
-            if self._token is None:
-                self.found = find_again(self.found)
-                self._token = self.found.slot.get_token()
-            return self._token.slot.get_token()
+            return self._present().slot.get_token()
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -201,18 +207,21 @@ class Sessions:
             self._changed.notify()
 
     def _open_one(self) -> Session:
-        if self._token is None:
-            self.found = find_again(self.found)
-            self._token = self.found.slot.get_token()
+        token = self._present()
         try:
-            raw = self._token.open(rw=True, attribute_mapper=MAPPER)
+            raw = token.open(rw=True, attribute_mapper=MAPPER)
         except TokenWriteProtected:
-            raw = self._token.open(attribute_mapper=MAPPER)
-        except TokenNotPresent:
-            self._token = None
-            raise
+            raw = token.open(attribute_mapper=MAPPER)
         self._alive += 1
         return Session(raw, self.module.cryptoki, self.generation, self.module.epoch)
+
+    def _present(self) -> pkcs11.Token:
+        """The token in its slot; looked for in every slot once it has been away."""
+        if self._token is None:
+            if self.generation:
+                self.found = find_again(self.found)
+            self._token = self.found.slot.get_token()
+        return self._token
 
     def _close(self, session: Session) -> None:
         with suppress(PKCS11Error):

@@ -77,7 +77,7 @@ def pair(dialect: Dialect, session: Session, wish: Wish) -> Iterator[tuple[Handl
         yield public, private
     finally:
         for thing in (private, public):
-            with suppress(PKCS11Error):
+            with suppress(PKCS11Error), session.at_risk():
                 thing.destroy()
 
 
