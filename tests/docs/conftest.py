@@ -14,6 +14,8 @@ starts with a connected device. In what a page shows,
     <!-- not run: REASON -->       shown only: it needs what no simulator has
     <!-- file: NAME -->            a file that the page's reader writes
     <!-- world: connected -->      (anywhere) the page starts with a connected device, laptop
+    <!-- world: hsm -->            (anywhere) every machine but admin sees an HSM that is empty:
+                                   SoftHSM, wherever it is, at the place that the page names
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh_hsm.testing.softhsm import Softhsm
 from mesh_hsm.testing.swtpm import Swtpm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +51,7 @@ _VARIABLE = re.compile(
     r"|(?P<version>\b\d+(?:\.\d+){3}\b)|(?P<lines>^…\n)|(?P<any>…)|(?P<space>(?<=\S) +)",
     re.MULTILINE,
 )
+_SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _QUESTION = re.compile(r"[^\n]*(?:\bof [^\n]*|again|\[y/N\]): \Z")
 PIN, PASSPHRASE = b"2718-2818\n", b"correct horse battery staple\n"
@@ -87,6 +91,7 @@ class Reader:
 
     folder: Path
     tcti: str
+    hsm: Softhsm | None = None
     udfs: dict[str, str] = field(default_factory=dict)
     names: dict[str, object] = field(default_factory=lambda: {"__name__": "page"})
 
@@ -96,7 +101,8 @@ class Reader:
             try:
                 if block.mark == "file":
                     assert block.value
-                    (self.folder / block.value).write_text(block.text, encoding="utf-8")
+                    text = self._real(block.text)
+                    (self.folder / block.value).write_text(text, encoding="utf-8")
                 elif block.mark is None and block.language == "console":
                     self._type_all(block.text)
                 elif block.mark is None and block.language == "python":
@@ -129,8 +135,8 @@ class Reader:
             if question:
                 os.write(screen, self._answer(question[0], shown))
                 answered = len(seen)
-        os.close(screen)
         _, status = os.waitpid(pid, 0)
+        os.close(screen)  # only now: to a program that still ends it would be a SIGHUP
         lines = [line.rstrip() for line in _COLOUR.sub("", seen).splitlines()]
         return os.waitstatus_to_exitcode(status), "\n".join(lines)
 
@@ -142,16 +148,19 @@ class Reader:
 
     def _environment(self, machine: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if "MESH_HSM" not in name}
+        if self.hsm is None or machine == "admin":
+            kept["MESH_HSM_PKCS11_MODULE"] = ""  # not the HSMs that this machine may have
         return kept | {
             "MESH_HSM_HOME": str(self.folder / machine),
             "MESH_HSM_TPM2_TCTI": self.tcti,
-            "MESH_HSM_PKCS11_MODULE": "",  # not the HSMs that this machine may have
             "TPM2TOOLS_TCTI": self.tcti,
             "TERM": "dumb",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
 
     def _real(self, text: str) -> str:
+        if self.hsm is not None:
+            text = text.replace(_SOFTHSM, str(self.hsm.module))
         return re.sub(_UDF, lambda found: self.udfs.get(found[0], found[0]), text)
 
     def _compare(self, command: str, shown: str, seen: str) -> None:
@@ -210,6 +219,10 @@ def reader(
     text = page.read_text(encoding="utf-8")
     if "testing softhsm" in text:
         request.getfixturevalue("softhsm_token")  # skips where there is none to be had
+    hsm: Softhsm | None = None
+    if "<!-- world: hsm -->" in text:
+        hsm = request.getfixturevalue("softhsm_token")
+        hsm.clear()
     if "<!-- world: connected -->" in text:
         connected: Reader = request.getfixturevalue("_connected")
         tcti = connected.tcti
@@ -221,4 +234,4 @@ def reader(
         tcti = request.getfixturevalue("swtpm").tcti
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MESH_HSM_TPM2_TCTI", tcti)
-    return Reader(tmp_path, tcti)
+    return Reader(tmp_path, tcti, hsm)
