@@ -242,8 +242,8 @@ def main(arguments: list[str]) -> int:
             continue
         print(text, end="\n\n")
         page = put(page, name, text)
-    if arguments == ["--write"]:
-        PAGE.write_text(page, encoding="utf-8")
+        if arguments == ["--write"]:
+            PAGE.write_text(page, encoding="utf-8")
     return 0
 
 
