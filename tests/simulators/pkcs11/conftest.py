@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from bare_module import BareModule
 from interposer import Interposer
 from softhsm_bench import SofthsmBench
 
@@ -57,6 +58,32 @@ class Hsm:
         assert isinstance(token, Pkcs11Token)
         self.opened.append(token)
         return token
+
+    # -- another part of this program, which knows nothing of the provider ------------------------
+
+    @property
+    def bare(self) -> BareModule:
+        """The same module, called past the provider."""
+        return BareModule(self.interposer.path)
+
+    @property
+    def slot(self) -> int:
+        """The slot of the rig's own token."""
+        bare = self.bare
+        return next(
+            s for s in bare.slots() if bare.token_info(s).serial.decode() == self.rig.serial
+        )
+
+    def elsewhere(self) -> int:
+        """A session that the provider does not know of."""
+        return self.bare.open(self.slot)
+
+    def change_pin_elsewhere(self, old: str, new: str) -> None:
+        """C_SetPIN, behind the provider's back."""
+        given = old.encode(), len(old), new.encode(), len(new)
+        self.bare("C_SetPIN", self.elsewhere(), *given)
+
+    # -- what is left ----------------------------------------------------------------------------
 
     def leftovers(self) -> Collection[object]:
         """What lies on the token or in the records that no key accounts for."""
