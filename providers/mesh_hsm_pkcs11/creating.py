@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from pkcs11 import Attribute
+from pkcs11 import Attribute, ObjectClass
 from pkcs11.exceptions import PKCS11Error, UserNotLoggedIn
 
 from mesh_hsm.curves import curve
@@ -131,22 +131,30 @@ def _make(keys: Keys, session: Session, spec: KeySpec, make: Maker, record: Reco
         always_authenticate=always,
     )
     public, key = make(session, wish)
-    told = read(key, (Attribute.ID, Attribute.LABEL))
-    identifier = told.get(Attribute.ID, record.octets)
-    if identifier != record.octets:  # the token numbers its keys itself
-        own = replace(record, identifier=identifier.hex())
-        keys.records.save(own)
-        keys.records.remove(record)
-    else:
-        own = record
+    own = record
     try:
+        identifier = read(key, (Attribute.ID,)).get(Attribute.ID, record.octets)
+        if identifier != record.octets:  # the token numbers its keys itself
+            _check_own(session, identifier)
+            own = replace(record, identifier=identifier.hex())
+            keys.records.save(own)
+            keys.records.remove(record)
         return _accept(keys, session, wish, spec, own, public, key)
     except BaseException:
-        if own is not record:
-            with suppress(PKCS11Error, MeshHsmError):
-                objects.destroy(session, own.octets)
+        # These two and no others: what the token calls them, it may call another key as well.
+        with suppress(PKCS11Error, MeshHsmError):
+            key.destroy()
+            public.destroy()
+            if own is not record:
                 keys.records.remove(own)
         raise
+
+
+def _check_own(session: Session, identifier: bytes) -> None:
+    """Refuse a CKA_ID by which a key could not be found again, or another would be found too."""
+    wanted = {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.ID: identifier}
+    if not identifier or len(objects.search(session, wanted)) > 1:
+        raise UnsupportedError("the token gives its keys no CKA_ID that tells them apart")
 
 
 def _accept(
@@ -160,7 +168,10 @@ def _accept(
 ) -> Entry:
     """Read back what the token really stored, try it, and refuse what was not asked for."""
     connection = keys.connection
-    point = trying.public_point(Dialect.of(connection.sessions), wish.curve, public)
+    shown = trying.public_point(Dialect.of(connection.sessions), wish.curve, public)
+    point = record.point or shown  # of an imported key we know the sign, too
+    if point.x != shown.x:
+        raise DeviceError("the token shows another public key than the one that it was given")
     told = statements.told_of(key)
     custody = statements.classify(told)
     if custody in (CustodyClass.EXPORTABLE, CustodyClass.UNKNOWN) and not spec.allow_exportable:
@@ -186,9 +197,8 @@ def _accept(
     elif refusal := trying.check(connection.sessions, session, wish, public, key):
         raise DeviceError(f"the new key does not work: {refusal}", uri=str(connection.uri))
     statement = statements.of_key(connection.found, told, replace(record, stage=Stage.MADE))
-    record = replace(record, stage=Stage.MADE, statement=statement.to_json())
-    public_key = objects.signed(point, record.odd)
-    return Entry(spec.label, record.octets, spec.use, public_key, record)
+    record = replace(record.of(point), stage=Stage.MADE, statement=statement.to_json())
+    return Entry(spec.label, record.octets, spec.use, point, record)
 
 
 def _check_that_it_asks(connection: Connection, session: Session, wish: Wish, key: Handle) -> None:

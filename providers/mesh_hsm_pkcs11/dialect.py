@@ -14,6 +14,7 @@ from typing import Final, cast
 from pkcs11 import Attribute, MechanismFlag
 from pkcs11.exceptions import PKCS11Error
 
+from mesh_hsm.curves import Point
 from mesh_hsm.custody import CustodyClass
 from mesh_hsm.provider import Use
 from mesh_hsm_pkcs11.binding import Kind, Mech
@@ -68,7 +69,9 @@ class Dialect:
     for session keys (False) or for stored ones (True);
     ``no_trials`` has False if it makes no session keys before a login, True if none after one.
     ``der_points`` tells by curve whether public points come in an OCTET STRING; keys of the curves
-    in ``not_unwrapped`` enter the token in the clear only.
+    in ``not_unwrapped`` enter the token in the clear only. ``halves`` are CKA_IDs and public keys
+    that were seen to belong together; ``asks`` tells by CKA_ID whether a key that was not made here
+    wants its PIN each time.
     """
 
     sessions: Sessions
@@ -82,6 +85,8 @@ class Dialect:
     no_trials: set[bool] = field(default_factory=set)
     der_points: dict[str, bool] = field(default_factory=dict)
     not_unwrapped: set[str] = field(default_factory=set)
+    halves: set[tuple[bytes, Point]] = field(default_factory=set)
+    asks: dict[bytes, bool] = field(default_factory=dict)
     _listed: dict[int, tuple[MechanismFlag, int, int]] | None = None
 
     @classmethod

@@ -103,8 +103,13 @@ def explain(error: PKCS11Error, doing: str, uri: str | None = None) -> MeshHsmEr
     if isinstance(error, (ckr.PinLenRange, ckr.PinInvalid, ckr.PinTooWeak)):
         return FormatError(f"the token does not take such a PIN ({name(error)})", uri=uri)
     if isinstance(error, ckr.PinExpired):
-        hint = "mesh-hsm pin change"
-        return AccessError("the token wants its PIN changed before anything else", hint=hint)
+        return AccessError(
+            "the token wants its PIN changed before anything else",
+            hint=f"mesh-hsm pin change --token '{uri or 'TOKEN'}'",
+            uri=uri,
+        )
+    if isinstance(error, ckr.UserNotLoggedIn):
+        return AccessError(f"the token would {doing} only for a user who is logged in", uri=uri)
     if isinstance(error, ckr.UserPinNotInitialized):
         return AccessError(
             "the token has no user PIN yet",

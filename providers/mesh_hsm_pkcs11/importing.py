@@ -83,8 +83,7 @@ def import_scalar(keys: Keys, spec: KeySpec, scalar: int, known_by: tuple[str, .
         pin=spec.pin,
         origin="wrapped",
         known_by=known_by,
-        odd=odd,
-    )
+    ).of(share.public())
     if _may_unwrap(dialect, c.name):
         try:
             return creating.add(keys, spec, partial(_by_unwrapping, dialect, share), record)

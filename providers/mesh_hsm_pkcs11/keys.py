@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 from mesh_hsm.curves import Point
 from mesh_hsm.errors import NotFoundError
@@ -18,13 +19,36 @@ SEALING_LABEL = "mesh-hsm sealing key"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A key of ours. ``record`` is None for one that was made on another machine."""
+    """A key of ours. ``record`` is None for one that was made on another machine.
+
+    ``shares_label``: another key has the same label, so that it takes the CKA_ID to name it.
+    """
 
     label: str
     identifier: bytes
     use: Use
     public: Point
     record: Record | None
+    shares_label: bool = False
+
+
+def sealing_entry(identifier: bytes, public: Point, record: Record | None) -> Entry:
+    """A key to seal under, as one to agree with."""
+    return Entry(SEALING_LABEL, identifier, Use.ENCRYPT, public, record)
+
+
+def _remembered(record: Record) -> Entry | None:
+    """A key as it was made here, whatever the token shows of it now."""
+    if record.use is None or record.stage is not Stage.MADE or record.point is None:
+        return None
+    return Entry(record.label, record.octets, record.use, record.point, record)
+
+
+def _foreign(one: PublicObject) -> Entry | None:
+    """A key that was made on another machine, as the token shows it."""
+    if one.use is None:
+        return None
+    return Entry(one.label, one.identifier, one.use, objects.signed(one.point, one.odd), None)
 
 
 class Keys:
@@ -56,14 +80,15 @@ class Keys:
             )
         return found[0]
 
-    def sealing(self, identifier: bytes | None = None) -> PublicObject | None:
-        """The key under which this token seals, or sealed once, if it has one."""
-        made = {r.octets for r in self.records.all() if r.use is None and r.stage is Stage.MADE}
-        wanted = {"label": SEALING_LABEL}
-        found = [one for one in self._public(**wanted) if one.seals or one.identifier in made]
-        if identifier is not None:
-            found = [one for one in found if one.identifier == identifier]
-        return min(found, key=lambda one: one.identifier, default=None)
+    def sealing(self) -> Entry | None:
+        """The key under which this machine seals on the token, by our own record alone.
+
+        What the token shows without a PIN, anybody may have put there to have secrets sealed to it.
+        """
+        for record in self.records.all():
+            if record.use is None and record.stage is Stage.MADE and record.point is not None:
+                return sealing_entry(record.octets, record.point, record)
+        return None
 
     def label_taken(self, label: str) -> bool:
         """Whether a key of ours has this label."""
@@ -77,16 +102,18 @@ class Keys:
 
     def _entries(self, **wanted: object) -> list[Entry]:
         records = {record.octets: record for record in self.records.all()}
-        entries = []
+        entries: dict[tuple[bytes, Point], Entry] = {}
         for one in self._public(**wanted):
             record = records.get(one.identifier)
-            use = record.use if record is not None else one.use
-            odd = record.odd if record is not None else one.odd
-            if use is None or (record is not None and record.stage is not Stage.MADE):
-                continue
-            public = objects.signed(one.point, odd)
-            entries.append(Entry(one.label, one.identifier, use, public, record))
-        return entries
+            entry = _foreign(one) if record is None else _remembered(record)
+            if entry is not None and wanted.get("label", entry.label) == entry.label:
+                entries[entry.identifier, entry.public] = entry
+        labels = Counter(entry.label for entry in entries.values())
+        by_id = "identifier" in wanted  # whether others have the label is then not known
+        return [
+            replace(entry, shares_label=by_id or labels[entry.label] > 1)
+            for entry in entries.values()
+        ]
 
     def _public(self, **wanted: object) -> list[PublicObject]:
         return self.connection.run(

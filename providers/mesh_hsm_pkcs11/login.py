@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from pkcs11 import TokenFlag
-from pkcs11.exceptions import PinIncorrect, PinLocked, UserAlreadyLoggedIn
+from pkcs11.exceptions import PinExpired, PinIncorrect, PinLocked, UserAlreadyLoggedIn
 
 from mesh_hsm.errors import LastTryError, MeshHsmError, SecretRequiredError, WrongSecretError
 from mesh_hsm.secret_source import SecretKind, SecretRequest, SecretSource
@@ -130,14 +130,17 @@ class Login:
         pin = self._pin or self.ask(flags)
         if self._pin:
             self._check(SecretRequest(SecretKind.PIN, self._subject, attempts(flags)))
-        mark: bytes | None = pin.mark
         with self.wrong_pin_told(pin):
             try:
                 module.login(session.handle, cryptoki.USER, pin)
             except UserAlreadyLoggedIn:
-                # By another part of this program, past us: nobody can say whether it is right.
-                mark = None
-        self._sessions.login_mark = mark
+                # By another part of this program, past us. That proves no PIN: begin anew.
+                module.logout(session.handle)
+                module.login(session.handle, cryptoki.USER, pin)
+            except PinExpired:
+                self._pin = pin  # right, and to be changed before anything else
+                raise
+        self._sessions.login_mark = pin.mark
         return pin
 
     def _refusal(self) -> MeshHsmError:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pkcs11 import Slot, _pkcs11
 from pkcs11.exceptions import PKCS11Error
@@ -22,6 +22,8 @@ from mesh_hsm_pkcs11.errors import explained, name
 from mesh_hsm_pkcs11.function_list import functions
 from mesh_hsm_pkcs11.loading import refusal
 from mesh_hsm_pkcs11.return_values import ALREADY_INITIALIZED, CANT_LOCK
+
+_NO_LOCK: Final = nullcontext()
 
 
 class Module:
@@ -65,18 +67,13 @@ class Module:
         with module.turn():
             return module
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self) -> AbstractContextManager[object]:
         """Around every call into the module, or a run of calls that belong together."""
         if not self._initialised:
             with self._lock:
                 if not self._initialised:
                     self._initialise()
-        if self._locks_itself:
-            yield
-        else:
-            with self._lock:
-                yield
+        return _NO_LOCK if self._locks_itself else self._lock
 
     def slots(self, *, also_empty: bool = False) -> list[Slot]:
         """Every slot with a token in it, asked now; ``also_empty``: and those without."""

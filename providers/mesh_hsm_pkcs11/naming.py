@@ -143,9 +143,12 @@ def _named(facts: TokenFacts, names: Sequence[str], query: Attributes) -> Uri:
     return Uri("pkcs11", tuple(pair for pair in pairs if pair[1]), kept)
 
 
-def key_uri(token: Uri, label: str) -> Uri:
-    """The name of the key with this label on the token."""
-    return token.with_attribute("object", label).with_attribute("type", "private")
+def key_uri(token: Uri, label: str, identifier: bytes | None = None) -> Uri:
+    """The name of the key with this label on the token; with its id where that is not enough."""
+    uri = token.with_attribute("object", label).with_attribute("type", "private")
+    if identifier is None:
+        return uri
+    return uri.with_attribute("id", identifier.decode("utf-8", "surrogateescape"))
 
 
 def key_name(uri: Uri) -> KeyName:

@@ -128,6 +128,8 @@ def private(session: Session, identifier: bytes) -> Handle | None:
             if not session.cryptoki.is_logged_in(session.handle):
                 raise UserNotLoggedIn
             return None
+        if len(found) > 1:
+            raise DeviceError(f"{len(found)} private keys on the token have the same CKA_ID")
         session.objects[identifier] = found[0].handle
     return Handle(session, session.objects[identifier])
 

@@ -7,6 +7,7 @@ destroyed whatever happens. ``C_Sign`` gives a signature that the contract verif
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -17,6 +18,7 @@ from pkcs11.exceptions import (
     ArgumentsBad,
     MechanismParamInvalid,
     PKCS11Error,
+    UserAlreadyLoggedIn,
     UserNotLoggedIn,
 )
 
@@ -128,7 +130,8 @@ def _sign(
         cryptoki.sign_init(handle, key, mechanism, parameters=parameters)
     with session.at_risk(UserNotLoggedIn):  # until the operation is over: that error ends it
         if pin is not None:
-            cryptoki.login(handle, CONTEXT_SPECIFIC, pin)
+            with suppress(UserAlreadyLoggedIn):  # it says that it asks each time, and does not
+                cryptoki.login(handle, CONTEXT_SPECIFIC, pin)
         return cryptoki.sign(handle, octets, size)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from mesh_hsm.errors import FormatError, UnsupportedError
+from contextlib import suppress
+
+from pkcs11.exceptions import PinExpired
+
+from mesh_hsm.errors import DeviceError, FormatError, UnsupportedError
 from mesh_hsm.secret_source import SecretKind, SecretRequest, SecretSource
 from mesh_hsm_pkcs11.connection import Connection
 from mesh_hsm_pkcs11.pin import Pin
@@ -11,22 +15,35 @@ from mesh_hsm_pkcs11.slots import Found
 
 
 def change(connection: Connection) -> None:
-    """Ask for the old PIN and the new one, and set it (C_SetPIN).
+    """Ask for the old PIN and the new one, and set it (C_SetPIN), once.
 
     The old one is proved by a login first: some modules change nothing for a wrong one, and say OK.
     """
     login = connection.login
 
-    def set_pin(session: Session) -> None:
-        old = login.pin
-        if old is None:
-            raise UnsupportedError("the token takes its PIN from its own keypad, or has none")
-        new = new_pin(login.secrets, connection.found, SecretKind.NEW_PIN)
-        with login.wrong_pin_told(old):
-            session.raw.set_pin(old.text, new.text)
-        login.changed(new)
+    def prove(session: Session) -> None:
+        with suppress(PinExpired):  # right, and good for nothing but this
+            login.ensure(session)
 
-    connection.run("change its PIN", set_pin)
+    connection.run("let you in", prove, private=False)
+    old = login.pin
+    if old is None:
+        raise UnsupportedError("the token takes its PIN from its own keypad, or has none")
+    new = new_pin(login.secrets, connection.found, SecretKind.NEW_PIN)
+
+    def set_pin(session: Session) -> None:
+        with login.wrong_pin_told(old), session.at_risk():
+            session.raw.set_pin(old.text, new.text)
+
+    try:
+        connection.run("change its PIN", set_pin, private=False, again=False)
+    except DeviceError as error:
+        raise DeviceError(
+            f"{error}: whether the PIN is the old one or the new one is not known",
+            hint="try the new one first; a wrong one costs a try",
+            uri=error.uri,
+        ) from error
+    login.changed(new)
 
 
 def new_pin(secrets: SecretSource, found: Found, kind: SecretKind) -> Pin:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mesh_hsm.errors import MeshHsmError, NotFoundError, ProviderUnavailableError, UnsupportedError
+from mesh_hsm.errors import (
+    DeviceError,
+    MeshHsmError,
+    NotFoundError,
+    ProviderUnavailableError,
+    UnsupportedError,
+)
 from mesh_hsm.provider import Finding, Token, TokenInfo
 from mesh_hsm.secret_source import SecretSource
 from mesh_hsm.uri import Uri
@@ -73,9 +79,8 @@ class Pkcs11Provider:
     def _one(self, uri: Uri) -> tuple[Found, TokenInfo]:
         if uri.scheme != self.scheme:
             raise NotFoundError("no PKCS #11 token has this name", uri=str(uri))
-        fitting = [
-            (found, info) for found, info in self._present(uri) if naming.matches(uri, found.facts)
-        ]
+        present = self._present(uri)
+        fitting = [(found, info) for found, info in present if naming.matches(uri, found.facts)]
         if not fitting:
             raise NotFoundError(
                 "no PKCS #11 token that is plugged in has this name",
@@ -87,7 +92,15 @@ class Pkcs11Provider:
             raise NotFoundError(
                 f"{len(fitting)} tokens have this name", hint=f"name one: {names}", uri=str(uri)
             )
-        return fitting[0]
+        found, info = fitting[0]
+        twins = sum(one.module is found.module and one.name == found.name for one, _ in present)
+        if twins > 1:
+            raise DeviceError(
+                f"{twins} tokens call themselves {found.facts.label!r} alike, serial included",
+                hint="unplug the other one, or give it another label",
+                uri=str(uri),
+            )
+        return found, info
 
     def _present(self, uri: Uri | None) -> list[tuple[Found, TokenInfo]]:
         found: list[Found] = []

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import Any, Final
 
 from filelock import FileLock
 
+from mesh_hsm.curves import Point, curve
 from mesh_hsm.custody import PinPolicy
-from mesh_hsm.errors import FormatError
+from mesh_hsm.errors import FormatError, NotFoundError, UnsupportedError
 from mesh_hsm.files import ensure_private_dir, read_limited, storage_errors, write_atomic
 from mesh_hsm.provider import Use
 
@@ -39,9 +40,10 @@ class Stage(StrEnum):
 class Record:
     """One key. ``identifier`` is CKA_ID in hexadecimal; ``use`` None: the sealing key.
 
-    ``origin`` is ``generated``, ``wrapped`` or ``created``; ``odd`` the sign of an X25519 or X448
-    public point, which a token does not keep; ``statement`` the custody statement as it was read
-    back when the key was made, in its JSON form.
+    ``origin`` is ``generated``, ``wrapped`` or ``created``; ``algorithm`` and ``public``
+    (``Point.encode`` in hexadecimal) are empty until the public key is known: whoever can reach the
+    token may replace what it shows of a key without a PIN, but not what stands here. ``statement``
+    is the custody statement as it was read back when the key was made, in its JSON form.
     """
 
     label: str
@@ -51,13 +53,25 @@ class Record:
     pin: PinPolicy = PinPolicy.ONCE
     origin: str = "generated"
     known_by: tuple[str, ...] = ()
-    odd: bool = False
+    algorithm: str = ""
+    public: str = ""
     statement: dict[str, Any] | None = None
 
     @property
     def octets(self) -> bytes:
         """CKA_ID."""
         return bytes.fromhex(self.identifier)
+
+    @property
+    def point(self) -> Point | None:
+        """The public key, with its sign, as it was when the key was made."""
+        if not self.public:
+            return None
+        return curve(self.algorithm).decode(bytes.fromhex(self.public))
+
+    def of(self, public: Point) -> Record:
+        """The same record, with its public key."""
+        return replace(self, algorithm=public.curve.name, public=public.encode().hex())
 
 
 class Records:
@@ -80,14 +94,11 @@ class Records:
 
     def all(self) -> list[Record]:
         """Every record, by label. Raises ``FormatError`` for a damaged one."""
-        return sorted(
-            (_read(path) for path in self.folder.glob(f"*{_SUFFIX}")), key=lambda r: r.label
-        )
-
-    def of(self, identifier: bytes) -> Record | None:
-        """The record of a key with this CKA_ID."""
-        path = self._path(identifier.hex())
-        return _read(path) if path.exists() else None
+        found = []
+        for path in self.folder.glob(f"*{_SUFFIX}"):
+            with suppress(NotFoundError):  # gone since, for another program makes and deletes keys
+                found.append(_read(path))
+        return sorted(found, key=lambda record: record.label)
 
     def save(self, record: Record) -> None:
         """Write a record, whole or not at all."""
@@ -119,11 +130,12 @@ def _read(path: Path) -> Record:
             pin=PinPolicy(value.pop("pin")),
             origin=str(value.pop("origin")),
             known_by=tuple(str(name) for name in value.pop("known_by")),
-            odd=bool(value.pop("odd")),
+            algorithm=str(value.pop("algorithm")),
+            public=str(value.pop("public")),
             statement=statement,
             **value,
         )
-        _ = record.octets
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        _ = record.octets, record.point
+    except (KeyError, UnsupportedError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(f"{path} is damaged") from error
     return record

@@ -1,9 +1,10 @@
 """Small secrets under a key of the token's. Open this file for the layout of a sealed blob.
 
-Blob: ``F("mesh-hsm/1 pkcs11 seal", label, CKA_ID, curve, epk, ciphertext)``. The key is for
-agreement like any other, so that every token that agrees also seals: with a fresh ephemeral key,
-``HKDF-SHA-512(Z, info F("mesh-hsm/1 pkcs11 seal", curve, epk, sealing key), 44)`` is the key and
-nonce of AES-256-GCM, whose associated data is all that stands before the ciphertext.
+Blob: ``F("mesh-hsm/1 pkcs11 seal", label, CKA_ID, curve, sealing key, epk, ciphertext)``, points in
+their full form. The key is for agreement like any other: every token that agrees also seals. With a
+fresh ephemeral key, ``HKDF-SHA-512(Z, info F("mesh-hsm/1 pkcs11 seal", curve, epk, sealing key))``
+gives key (32) || nonce (12) of AES-256-GCM, whose associated data is all that stands before the
+ciphertext. The token is asked whether the sealing key is its own.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ _LIMIT: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A parsed blob. ``epk`` is a checked foreign point on the sealing key's curve."""
+    """A parsed blob. ``sealing_key`` and ``epk`` are checked foreign points of one curve."""
 
     label: bytes
     identifier: bytes
+    sealing_key: Point
     epk: Point
     ciphertext: bytes
 
@@ -44,21 +46,23 @@ class Box:
             size = 2 + int.from_bytes(rest[:2], "big")
             fields.append(rest[2:size])
             rest = rest[size:]
-        if F(*fields) != blob or len(fields) != 6 or fields[0] != MAGIC:
+        if F(*fields) != blob or len(fields) != 7 or fields[0] != MAGIC:
             raise FormatError("not a secret sealed by a PKCS #11 token")
         try:
-            epk = curve(fields[3].decode("ascii")).decode(fields[4])
+            c = curve(fields[3].decode("ascii"))
+            sealing_key, epk = (c.decode(octets) for octets in fields[4:6])
+            sealing_key.check_foreign()
             epk.check_foreign()
         except (UnicodeDecodeError, UnsupportedError, InvalidPointError) as error:
-            raise FormatError("the sealed secret's ephemeral key is no point") from error
-        return cls(fields[1], fields[2], epk, fields[5])
+            raise FormatError("a key of the sealed secret is no point") from error
+        return cls(fields[1], fields[2], sealing_key, epk, fields[6])
 
-    def open(self, Z: bytes, sealing_key: Point) -> bytes:
+    def open(self, Z: bytes) -> bytes:
         """The secret, given the octets Z of the token's agreement with ``epk``.
 
         Raises ``DeviceError``.
         """
-        key = _key(Z, self.epk, sealing_key)
+        key = _key(Z, self.epk, self.sealing_key)
         try:
             return AESGCM(key[:32]).decrypt(key[32:], self.ciphertext, self._head)
         except InvalidTag as error:
@@ -66,7 +70,7 @@ class Box:
 
     @property
     def _head(self) -> bytes:
-        return _head(self.label, self.identifier, self.epk)
+        return _head(self.label, self.identifier, self.sealing_key, self.epk)
 
 
 def check_size(secret: bytes) -> None:
@@ -80,12 +84,13 @@ def seal(sealing_key: Point, identifier: bytes, label: str, secret: bytes) -> by
     ephemeral = SecretScalar.random(sealing_key.curve)
     epk, name = ephemeral.public(), label.encode("utf-8")
     key = _key(ephemeral.x_of(sealing_key).octets(), epk, sealing_key)
-    head = _head(name, identifier, epk)
+    head = _head(name, identifier, sealing_key, epk)
     return head + F(AESGCM(key[:32]).encrypt(key[32:], secret, head))
 
 
-def _head(label: bytes, identifier: bytes, epk: Point) -> bytes:
-    return F(MAGIC, label, identifier, epk.curve.name.encode("ascii"), epk.encode())
+def _head(label: bytes, identifier: bytes, sealing_key: Point, epk: Point) -> bytes:
+    name = epk.curve.name.encode("ascii")
+    return F(MAGIC, label, identifier, name, sealing_key.encode(), epk.encode())
 
 
 def _key(Z: bytes, epk: Point, sealing_key: Point) -> bytes:

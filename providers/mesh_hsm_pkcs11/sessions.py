@@ -82,7 +82,8 @@ class Sessions:
     """What this process has open with one token. Made by ``Sessions.of`` and shared."""
 
     _open: ClassVar[dict[tuple[Path, str], Sessions]] = {}
-    _opening: ClassVar[threading.Lock] = threading.Lock()
+    # Re-entrant: the collector may close a forgotten token while one is being opened.
+    _opening: ClassVar[threading.RLock] = threading.RLock()
 
     def __init__(self, found: Found) -> None:
         self.module: Module = found.module
@@ -108,7 +109,8 @@ class Sessions:
         """The shared sessions with a token; every caller ends with ``release``."""
         key = (found.module.path, found.name)
         with cls._opening:
-            shared = cls._open.setdefault(key, cls(found))
+            new = cls(found)
+            shared = cls._open.setdefault(key, new)
             shared._holders += 1
             return shared
 
@@ -121,8 +123,10 @@ class Sessions:
             self._open.pop((self.module.path, self.found.name), None)
             # Still in here: whoever opens the token next must not log in before we log out.
             with self.module.turn(), self._changed:
-                if self.login_generation == self.generation and self._fresh and self._idle:
+                if self.login_generation == self.generation and self._fresh:
                     with suppress(PKCS11Error):
+                        if not self._idle:  # other threads are still at it: they are cut off
+                            self._idle.append(self._open_one())
                         self.module.cryptoki.logout(self._idle[-1].handle)
                 self._forget()
 
@@ -145,8 +149,9 @@ class Sessions:
 
     def start_over(self, failed: int, error: PKCS11Error) -> None:
         """Drop everything after ``error`` in a session of generation ``failed``, unless done."""
-        if is_uninitialised(error):
-            self.module.lost()
+        with self._changed:
+            if failed == self.generation and is_uninitialised(error):
+                self.module.lost()
         with self.module.turn(), self._changed:
             if failed == self.generation:
                 self._forget()
@@ -247,7 +252,7 @@ class Sessions:
 
 def _after_fork() -> None:
     # The parent's threads are not here to let go of their locks or to give their sessions back.
-    Sessions._opening = threading.Lock()
+    Sessions._opening = threading.RLock()
     for sessions in Sessions._open.values():
         sessions.login_lock = threading.RLock()
         sessions._changed = threading.Condition()

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Final
 
-from mesh_hsm.curves import XOnly
+from mesh_hsm.curves import CURVES, XOnly
 from mesh_hsm.custody import PinPolicy
 from mesh_hsm.errors import DeviceError, FormatError, NotFoundError, UnsupportedError
 from mesh_hsm.provider import Capability, DeviceKey, KeySpec, Token, TokenInfo, Use
@@ -15,7 +15,7 @@ from mesh_hsm_pkcs11 import capabilities, creating, importing, naming, pins, sea
 from mesh_hsm_pkcs11.connection import Connection
 from mesh_hsm_pkcs11.dialect import Dialect
 from mesh_hsm_pkcs11.key import Pkcs11Key
-from mesh_hsm_pkcs11.keys import SEALING_LABEL, Entry, Keys
+from mesh_hsm_pkcs11.keys import SEALING_LABEL, Entry, Keys, sealing_entry
 from mesh_hsm_pkcs11.records import Records
 
 _SEALING_KEY_NEEDED: Final = "this token agrees on no curve, and so cannot seal"
@@ -83,23 +83,24 @@ class Pkcs11Token(Token):
         sealing.check_size(secret)
         if pin is PinPolicy.ALWAYS:
             raise UnsupportedError(_NO_PIN_PER_AGREEMENT)
-        found = self._keys.sealing()
-        if found is None:
+        entry = self._keys.sealing()
+        if entry is None or not self._key(entry).is_there():
             spec = KeySpec(self._sealing_algorithm(), Use.ENCRYPT, SEALING_LABEL)
-            made = creating.generate(self._keys, spec, seals=True)
-            return sealing.seal(made.public, made.identifier, label, secret)
-        return sealing.seal(found.point, found.identifier, label, secret)
+            entry = creating.generate(self._keys, spec, seals=True)
+        return sealing.seal(entry.public, entry.identifier, label, secret)
 
     def unseal(self, blob: bytes) -> bytes:
         """The secret. ``FormatError``: no such blob; ``DeviceError``: another token's, altered."""
         box = sealing.Box.parse(blob)
-        found = self._keys.sealing(box.identifier)
-        if found is None or found.point.curve is not box.epk.curve:
-            raise DeviceError("the blob was sealed by another token", uri=str(self.info.uri))
-        entry = Entry(SEALING_LABEL, found.identifier, Use.ENCRYPT, found.point, None)
-        answer = self._key(entry).agree(box.epk)
+        key = self._key(sealing_entry(box.identifier, box.sealing_key, None))
+        try:
+            answer = key.agree(box.epk)
+        except NotFoundError as error:
+            raise DeviceError(
+                "the blob was sealed by another token", uri=str(self.info.uri)
+            ) from error
         Z = answer.octets() if isinstance(answer, XOnly) else answer.agreement_octets()
-        return box.open(Z, found.point)
+        return box.open(Z)
 
     def change_pin(self, uri: Uri) -> None:
         """Change the token's PIN, whichever of its keys is named."""
@@ -110,11 +111,25 @@ class Pkcs11Token(Token):
     def _check(self, spec: KeySpec) -> None:
         """Refuse what the token cannot honour before anybody is asked for a PIN."""
         self._connection.check_open()
-        self.capability(spec.algorithm, spec.use)
+        try:
+            self.capability(spec.algorithm, spec.use)
+        except UnsupportedError:
+            if self._is_final(spec):
+                raise
+            # What it refuses to strangers it may do for whoever is logged in.
+            self._connection.run("let you in", lambda session: None)
+            self.capability(spec.algorithm, spec.use)
         if spec.pcrs:
             raise UnsupportedError("a PKCS #11 token knows no PCRs")
         if spec.pin is PinPolicy.ALWAYS and spec.use is not Use.SIGN:
             raise UnsupportedError(_NO_PIN_PER_AGREEMENT)
+
+    def _is_final(self, spec: KeySpec) -> bool:
+        if self._connection.login.is_in or spec.algorithm not in CURVES:
+            return True
+        dialect = Dialect.of(self._connection.sessions)
+        refusal = dialect.refusals.get((spec.algorithm, spec.use is Use.SIGN))
+        return refusal.final if refusal else not dialect.lists(spec.algorithm, spec.use)
 
     def _sealing_algorithm(self) -> str:
         offered = {
@@ -136,7 +151,9 @@ class Pkcs11Token(Token):
         return self._keys.named(name, str(uri))
 
     def _key(self, entry: Entry) -> Pkcs11Key:
-        return Pkcs11Key(self._connection, naming.key_uri(self.info.uri, entry.label), entry)
+        identifier = entry.identifier if entry.shares_label else None
+        uri = naming.key_uri(self.info.uri, entry.label, identifier)
+        return Pkcs11Key(self._connection, uri, entry)
 
 
 _NO_PIN_PER_AGREEMENT: Final = "PKCS #11 has no way to give a PIN for each agreement"

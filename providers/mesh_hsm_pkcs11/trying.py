@@ -17,7 +17,7 @@ from pkcs11.exceptions import AttributeSensitive, PKCS11Error, SessionReadOnly, 
 from mesh_hsm.curves import Curve, Point, curve, ecdsa_digest_size, verify_prehashed
 from mesh_hsm.errors import DeviceError, InvalidPointError
 from mesh_hsm.provider import Use
-from mesh_hsm_pkcs11 import operations, statements, templates
+from mesh_hsm_pkcs11 import objects, operations, statements, templates
 from mesh_hsm_pkcs11.binding import key_type, mechanism, read
 from mesh_hsm_pkcs11.curve_forms import peer_octets, read_point
 from mesh_hsm_pkcs11.dialect import Dialect, Recipe, Refusal
@@ -91,7 +91,7 @@ def generate(dialect: Dialect, session: Session, wish: Wish) -> tuple[Handle, Ha
         try:
             made = _generate(dialect, session, wish, recipe)
         except PKCS11Error as error:
-            if is_gone(error):
+            if not is_refusal(error):
                 raise
             failed = error
             continue
@@ -112,9 +112,11 @@ def _generate(
         try:
             made = _ask(session, wish, recipe, left_out)
         except PKCS11Error as error:
-            if is_gone(error):
+            if not is_refusal(error):
                 raise
             refused = refused or error
+            if wish.token:  # some modules do it, and say that they did not
+                objects.destroy(session, wish.identifier)
             continue
         if wish.token not in dialect.asked:
             dialect.left_out = left_out if wish.token else _least(session, wish, recipe, left_out)
@@ -203,7 +205,7 @@ def _check_agreement(
     except AttributeSensitive:
         return "it derives no secret that can be read: a FIPS token, perhaps, or its policy"
     except PKCS11Error as error:
-        if is_gone(error):
+        if not is_refusal(error):
             raise
         return (
             f"it does not derive a readable secret without a KDF, CKD_NULL ({name(error)}): a FIPS "
@@ -225,7 +227,7 @@ def _check_signature(session: Session, key: Handle, X: Point, wish: Wish) -> str
     try:
         signature = operations.sign(session, key, wish.curve, octets, None)
     except PKCS11Error as error:
-        if is_gone(error):
+        if not is_refusal(error):
             raise
         return f"its key does not sign ({name(error)})"
     return None if verify_prehashed(X, octets, signature) else "its signature does not verify"
