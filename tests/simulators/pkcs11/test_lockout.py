@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mesh_hsm.curves import P384
@@ -15,7 +17,7 @@ from mesh_hsm.errors import (
     WrongSecretError,
 )
 from mesh_hsm.provider import DeviceKey, KeySpec, Use
-from mesh_hsm.secret_source import NoSecrets, SecretKind
+from mesh_hsm.secret_source import FixedSecrets, NoSecrets, SecretKind
 from mesh_hsm.testing.conformance import Asked
 from mesh_hsm.uri import Uri
 
@@ -26,6 +28,8 @@ CHANGED = "a changed PIN"
 AGREEING = KeySpec("P-384", Use.ENCRYPT, "agree")
 EACH_TIME = KeySpec("P-384", Use.SIGN, "sign", PinPolicy.ALWAYS)
 DIGEST = bytes(48)
+BY_KEYPAD = FixedSecrets({})
+"""Has nothing to give; and whoever lists keys with ``NoSecrets`` has nobody stand at a keypad."""
 
 
 def asked(hsm: Hsm, *, last_try: bool = False) -> Asked:
@@ -77,8 +81,8 @@ def test_tries_run_out_and_it_is_said(hsm: Hsm, uri: Uri) -> None:
     """Two wrong ones leave the last, which is kept; a wrong last one locks the token."""
     hsm.interposer.set_tries(3)
     left = []
-    for _ in range(2):
-        with pytest.raises(WrongSecretError) as wrong, hsm.open(answers(WRONG)) as token:
+    for pin in ("wrong-1", "wrong-2"):
+        with pytest.raises(WrongSecretError) as wrong, hsm.open(answers(pin)) as token:
             token.key(uri).agree(P384.base)
         left.append(wrong.value.attempts_remaining)
     with pytest.raises(LastTryError), hsm.open(answers(WRONG)) as token:
@@ -116,6 +120,18 @@ def test_a_token_that_locks_while_somebody_is_logged_in(hsm: Hsm, uri: Uri) -> N
     assert calls == AGREE
 
 
+def test_what_is_said_of_a_key_without_its_pin(hsm: Hsm, uri: Uri) -> None:
+    """What was read back when it was made, and that it is no more than that."""
+    told = hsm.open().key(uri).custody()
+    hsm.close()
+    with hsm.interposer.counted() as calls:
+        remembered = hsm.open(NoSecrets()).key(uri).custody()
+    assert "C_Login" not in calls
+    assert remembered.notes[1:] == told.notes
+    assert "only after its PIN" in remembered.notes[0]
+    assert (remembered.custody, remembered.pin) == (told.custody, told.pin)
+
+
 # -- changed behind our back -----------------------------------------------------------------------
 
 
@@ -132,8 +148,7 @@ def test_a_pin_changed_by_another_program(hsm: Hsm, uri: Uri) -> None:
     assert calls.count("C_Login") == 1
     token.close()
     assert works(hsm.open(answers(CHANGED)).key(uri))
-    hsm.close()
-    hsm.change_pin_elsewhere(CHANGED, hsm.rig.pin)
+    hsm.rig.token = replace(hsm.rig.token, pin=CHANGED)
 
 
 # -- two instances ---------------------------------------------------------------------------------
@@ -275,7 +290,7 @@ def test_no_pin_for_each_agreement(hsm: Hsm) -> None:
 def test_a_keypad(hsm: Hsm, uri: Uri) -> None:
     """The token takes its PIN itself: nobody is asked here, and nothing is sent."""
     hsm.interposer.set_pinpad(hsm.rig.pin)
-    token = hsm.open(NoSecrets())
+    token = hsm.open(BY_KEYPAD)
     assert works(token.key(uri))
     assert token.unseal(token.seal("seed", b"a seed")) == b"a seed"
     with pytest.raises(UnsupportedError, match="keypad"):
@@ -291,10 +306,10 @@ def test_a_keypad(hsm: Hsm, uri: Uri) -> None:
 def test_a_wrong_pin_on_the_keypad(hsm: Hsm, uri: Uri) -> None:
     hsm.interposer.set_pinpad(WRONG)
     with pytest.raises(WrongSecretError) as wrong:
-        hsm.open(NoSecrets()).key(uri).agree(P384.base)
+        hsm.open(BY_KEYPAD).key(uri).agree(P384.base)
     assert WRONG not in str(wrong.value)
     hsm.interposer.set_pinpad(hsm.rig.pin)
-    assert works(hsm.open(NoSecrets()).key(uri))
+    assert works(hsm.open(BY_KEYPAD).key(uri))
     hsm.close()
 
 
@@ -303,9 +318,9 @@ def test_the_last_try_on_the_keypad(hsm: Hsm, uri: Uri) -> None:
     hsm.interposer.set_pinpad(hsm.rig.pin)
     hsm.interposer.set_tries(3, used=2)
     with hsm.interposer.counted() as calls, pytest.raises(LastTryError):
-        hsm.open(NoSecrets()).key(uri).agree(P384.base)
+        hsm.open(BY_KEYPAD).key(uri).agree(P384.base)
     assert "C_Login" not in calls
     hsm.interposer.set_tries(3, used=3)
     with pytest.raises(LockedOutError):
-        hsm.open(NoSecrets()).key(uri).agree(P384.base)
+        hsm.open(BY_KEYPAD).key(uri).agree(P384.base)
     hsm.close()

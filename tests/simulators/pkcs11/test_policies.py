@@ -10,7 +10,7 @@ from interposer import Rv
 from mesh_hsm.curves import P384
 from mesh_hsm.custody import CustodyClass
 from mesh_hsm.errors import MeshHsmError, UnsupportedError
-from mesh_hsm.provider import KeySpec, Use
+from mesh_hsm.provider import KeySpec, Primitive, Use
 from mesh_hsm_pkcs11.records import Record, Records
 
 from .conftest import Hsm
@@ -36,16 +36,22 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
 
 
 @pytest.mark.parametrize("use", [Use.ENCRYPT, Use.AUTHENTICATE])
+@pytest.mark.parametrize("first", ["", "login_first"], ids=["", "login first"])
 @pytest.mark.parametrize("feature", SECRETIVE)
-def test_no_readable_secret_no_key(hsm: Hsm, written: list[Record], feature: str, use: Use) -> None:
+def test_no_readable_secret_no_key(
+    hsm: Hsm, written: list[Record], feature: str, first: str, use: Use
+) -> None:
     """Refused before a key is made, with what to think of; signature keys are still to be had."""
-    hsm.interposer.speak(feature)
+    hsm.interposer.speak(feature, *filter(None, [first]))
     token = hsm.open()
     with pytest.raises(UnsupportedError) as refused:
         token.generate(KeySpec("P-384", use, "agree"))
     assert "FIPS" in str(refused.value)
     assert written == []
-    assert {capability.primitive.name for capability in token.capabilities()} == {"SIGN"}
+    said = {(one.algorithm, one.primitive) for one in token.capabilities()}
+    assert ("P-384", Primitive.AGREE_X) not in said
+    assert ("P-384", Primitive.SIGN) in said
+    assert first or {primitive for _, primitive in said} == {Primitive.SIGN}
     assert "FIPS" in (token.why_not("P-384", use) or "")
     with pytest.raises(UnsupportedError):
         token.seal("seed", b"a seed")
