@@ -9,6 +9,7 @@ import os
 from getpass import getpass
 
 from mesh_hsm.errors import SecretRequiredError
+from mesh_hsm_cli.output import printable
 
 
 def present() -> bool:
@@ -22,7 +23,7 @@ def present() -> bool:
 
 def ask_hidden(prompt: str) -> bytes:
     """A secret, typed without echo."""
-    return getpass(f"{prompt}: ").encode()
+    return getpass(f"{printable(prompt)}: ").encode()
 
 
 def ask_new(prompt: str) -> bytes:
@@ -36,7 +37,7 @@ def ask_new(prompt: str) -> bytes:
 def ask_line(prompt: str) -> str:
     """A line, echoed; empty at the end of input."""
     with open("/dev/tty", "w", encoding="utf-8") as screen:
-        screen.write(f"{prompt}: ")
+        screen.write(f"{printable(prompt)}: ")
     with open("/dev/tty", encoding="utf-8") as keyboard:
         return keyboard.readline().strip()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pkcs11 import TokenFlag
-from pkcs11.exceptions import PKCS11Error
+from pkcs11.exceptions import PKCS11Error, UserNotLoggedIn
 
 from mesh_hsm.errors import DeviceError
 from mesh_hsm.secret_source import SecretSource
@@ -57,11 +57,11 @@ class Connection:
                 vanished = isinstance(error, VANISHED) and bool(session and session.objects)
                 if last or not (is_gone(error) or vanished):
                     raise explain(error, doing, str(self.uri)) from error
-                if vanished and session is not None:
-                    session.objects.clear()
-                else:
-                    failed = self.sessions.generation if session is None else session.generation
-                    self.sessions.start_over(failed, error)
+                if isinstance(error, UserNotLoggedIn):
+                    private = True  # to some tokens nothing at all is public
+                # A handle dies with its object, but also with a logout behind our back.
+                failed = self.sessions.generation if session is None else session.generation
+                self.sessions.start_over(failed, error)
         raise AssertionError("the second attempt returns or raises")
 
     def flags(self) -> TokenFlag:

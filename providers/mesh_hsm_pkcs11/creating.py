@@ -24,7 +24,7 @@ from mesh_hsm_pkcs11.connection import Connection
 from mesh_hsm_pkcs11.dialect import Dialect
 from mesh_hsm_pkcs11.keys import Entry, Keys
 from mesh_hsm_pkcs11.objects import Handle
-from mesh_hsm_pkcs11.records import Record, Stage
+from mesh_hsm_pkcs11.records import Record, Stage, this_boot
 from mesh_hsm_pkcs11.sessions import Session
 from mesh_hsm_pkcs11.templates import Wish
 
@@ -55,6 +55,7 @@ def add(keys: Keys, spec: KeySpec, make: Maker, record: Record) -> Entry:
     do or makes otherwise than it was told.
     """
     connection = keys.connection
+    connection.run("let you in", lambda session: None)  # nobody else waits while a PIN is typed
     with keys.records.locked():
         sweep(keys)
         if keys.label_taken(spec.label):
@@ -91,7 +92,7 @@ def delete(keys: Keys, entry: Entry) -> None:
             _destroy(keys, remembered)
         except MeshHsmError:
             with suppress(MeshHsmError):
-                if _is_whole(keys, entry):
+                if _is_whole(keys, entry.identifier):
                     _restore(keys, entry)
             raise
 
@@ -101,12 +102,18 @@ def sweep(keys: Keys) -> None:
 
     A token that numbers its keys itself may hold an unfinished one under an id of its own. Nobody
     can tell it from a stranger's of the same label: the record stays, so that ``doctor`` names it.
+    And a record from before the last boot may be a restored copy: a key that is whole is kept.
     """
     for record in keys.records.all():
-        if record.stage is Stage.MAKING and keys.strangers(record.label):
+        if record.stage is Stage.MADE or (
+            record.stage is Stage.MAKING and keys.strangers(record.label)
+        ):
             continue
-        if record.stage is not Stage.MADE:
-            _destroy(keys, record)
+        with suppress(DeviceError):  # what will not go is for doctor to name, and stops nobody else
+            if record.boot != this_boot() and _is_whole(keys, record.octets):
+                keys.records.remove(record)  # listed again, as one whose making nobody remembers
+            else:
+                _destroy(keys, record)
 
 
 def _rehearse(keys: Keys, session: Session, spec: KeySpec) -> None:
@@ -181,6 +188,12 @@ def _accept(
             hint="another token; or --allow-exportable, if that is what you want",
             uri=str(connection.uri),
         )
+    if not told.get(Attribute.TOKEN, True) or not told.get(Attribute.PRIVATE, True):
+        raise UnsupportedError(
+            "the token makes a key that is gone with the session, or that needs no PIN; it was "
+            "destroyed",
+            uri=str(connection.uri),
+        )
     wanted = statements.use_of(spec.use)
     if (uses := statements.uses(told)) != [wanted]:
         raise UnsupportedError(
@@ -232,12 +245,12 @@ def _destroy(keys: Keys, record: Record) -> None:
     keys.records.remove(record)
 
 
-def _is_whole(keys: Keys, entry: Entry) -> bool:
-    """Whether both halves are still there after a deletion that failed."""
+def _is_whole(keys: Keys, identifier: bytes) -> bool:
+    """Whether both halves of a key are there."""
 
     def look(session: Session) -> bool:
-        return objects.private(session, entry.identifier) is not None and any(
-            objects.publics(session, identifier=entry.identifier)
+        return objects.private(session, identifier) is not None and any(
+            objects.publics(session, identifier=identifier)
         )
 
     return keys.connection.run("look for the key", look)

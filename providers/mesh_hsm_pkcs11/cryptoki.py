@@ -181,15 +181,18 @@ class Cryptoki:
         """Handles of every object that fits (C_FindObjectsInit, C_FindObjects, …Final)."""
         size = c_ulong(len(template))
         self._call("C_FindObjectsInit", c_ulong(session), template.copy(), size)
-        found: list[int] = []
-        batch, count = (c_ulong * _BATCH)(), c_ulong(_BATCH)
+        found: dict[int, None] = {}
+        batch, count, most = (c_ulong * _BATCH)(), c_ulong(), c_ulong(_BATCH)
         try:
-            while count.value == _BATCH:
-                self._call("C_FindObjects", c_ulong(session), batch, c_ulong(_BATCH), byref(count))
-                found += batch[: count.value]
+            while True:  # until none is left, or a module that never says so repeats itself
+                self._call("C_FindObjects", c_ulong(session), batch, most, byref(count))
+                new = dict.fromkeys(batch[: min(count.value, _BATCH)])
+                if new.keys() <= found.keys():
+                    break
+                found |= new
         finally:
             self._call("C_FindObjectsFinal", c_ulong(session))
-        return found
+        return list(found)
 
     def read(self, session: int, handle: int, attribute: int, limit: int) -> bytes:
         """C_GetAttributeValue of one attribute that has at most ``limit`` octets: one call."""
@@ -205,7 +208,7 @@ class Cryptoki:
     def read_all(self, session: int, handle: int, wanted: Sequence[int]) -> dict[int, bytes]:
         """Those attributes that the token tells, in one call; one by one if it tells none.
 
-        What it does not know, or keeps to itself, is left out. Each has at most 1024 octets.
+        What it does not know, or keeps to itself, is left out. Each has fewer than 1024 octets.
         """
         buffers = [ctypes.create_string_buffer(_LONGEST_ATTRIBUTE) for _ in wanted]
         asked = (Attribute * len(wanted))()
@@ -217,7 +220,8 @@ class Cryptoki:
         )
         if value == OK or value in NOT_ALL_TOLD:
             told = zip(asked, buffers, strict=True)
-            found = {o.type: b.raw[: o.size] for o, b in told if o.size <= _LONGEST_ATTRIBUTE}
+            # A size that nobody touched is no answer: what we ask for is never that long.
+            found = {o.type: b.raw[: o.size] for o, b in told if o.size < _LONGEST_ATTRIBUTE}
             # Some tokens stop at the first that they do not know, and leave the rest as it was.
             if value == OK or len(found) == len(wanted) - 1:
                 return found

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from pkcs11 import Attribute, MechanismFlag
+from pkcs11 import Attribute, MechanismFlag, Slot
 from pkcs11.exceptions import PKCS11Error
 
 from mesh_hsm.curves import Point
@@ -152,7 +152,11 @@ _BITS: Final = {
 
 
 def _mechanisms(sessions: Sessions) -> dict[int, tuple[MechanismFlag, int, int]]:
-    slot = sessions.token().slot
+    with sessions.module.turn():
+        return _ask_mechanisms(sessions.token().slot)
+
+
+def _ask_mechanisms(slot: Slot) -> dict[int, tuple[MechanismFlag, int, int]]:
     found: dict[int, tuple[MechanismFlag, int, int]] = {}
     known = {int(number) for number in Mech}
     for number in slot.get_mechanisms():

@@ -46,21 +46,28 @@ LACKING = (
 )
 """The module cannot do it at all."""
 
-REFUSED = (
-    *LACKING,
+TEMPLATE = (
     ckr.AttributeTypeInvalid,
     ckr.AttributeValueInvalid,
     ckr.AttributeReadOnly,
     ckr.TemplateInconsistent,
     ckr.TemplateIncomplete,
+)
+"""An attribute is not to the module's taste; also said where it makes no session keys at all."""
+
+HARMLESS = (
+    *LACKING,
+    *TEMPLATE,
     ckr.ArgumentsBad,
     ckr.DataInvalid,
     ckr.DataLenRange,
     ckr.PublicKeyInvalid,
-    ckr.GeneralError,
-    ckr.FunctionFailed,
 )
-"""Not like that; asked in another way, a module may do it. Modules choose among these freely."""
+"""Not like that; and nothing was done."""
+
+REFUSED = (*HARMLESS, ckr.GeneralError, ckr.FunctionFailed)
+"""Not like that; asked in another way, a module may do it. Modules choose among these freely; of
+the last two nobody knows whether something was done."""
 
 _NO_MODULE = ("(not initialized)", "0x190")
 _UNKNOWN_CURVE = "0x140"  # CKR_CURVE_NOT_SUPPORTED, which python-pkcs11 does not know
@@ -123,6 +130,10 @@ def explain(error: PKCS11Error, doing: str, uri: str | None = None) -> MeshHsmEr
             "the token has no session left for us",
             hint="close other programs that use it",
             uri=uri,
+        )
+    if isinstance(error, ckr.SessionExists):
+        return DeviceError(
+            "the token is in use", hint="close what uses it, here and elsewhere", uri=uri
         )
     if isinstance(error, ckr.TokenWriteProtected):
         return AccessError("the token is write-protected", uri=uri)

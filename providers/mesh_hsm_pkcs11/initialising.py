@@ -5,6 +5,7 @@ Every PIN is asked for, and everything that can be refused is refused, before an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import pkcs11
@@ -17,11 +18,12 @@ from mesh_hsm.errors import (
     FormatError,
     LastTryError,
     LockedOutError,
+    MeshHsmError,
     UnsupportedError,
     WrongSecretError,
 )
 from mesh_hsm.secret_source import SecretKind, SecretRequest, SecretSource
-from mesh_hsm_pkcs11 import cryptoki, slots
+from mesh_hsm_pkcs11 import cryptoki, naming, slots
 from mesh_hsm_pkcs11.binding import MAPPER
 from mesh_hsm_pkcs11.errors import explained
 from mesh_hsm_pkcs11.pin import Pin
@@ -31,8 +33,19 @@ from mesh_hsm_pkcs11.slots import Found
 _LABEL_OCTETS: Final = 32
 
 
-def initialise(found: Found, label: str, secrets: SecretSource, *, erase: bool, uri: str) -> Found:
-    """Erase a token and give it a name and PINs: the token as it is then."""
+def initialise(
+    found: Found,
+    label: str,
+    secrets: SecretSource,
+    *,
+    erase: bool,
+    uri: str,
+    erased: Callable[[Found], None],
+) -> Found:
+    """Erase a token and give it a name and PINs: the token as it is then.
+
+    ``erased`` is told as soon as nothing is on it any more, whatever becomes of the PINs.
+    """
     if not _is_label(label):
         raise FormatError(f"a token's label is 1 to {_LABEL_OCTETS} printable octets")
     if found.facts.initialised and not erase:
@@ -40,6 +53,10 @@ def initialise(found: Found, label: str, secrets: SecretSource, *, erase: bool, 
             f"the token {found.facts.label} is initialised already; everything on it would be lost",
             hint="--erase, if that is what you want",
             uri=uri,
+        )
+    if found.flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH:
+        raise UnsupportedError(
+            "the token takes its PINs from its own keypad", hint="use its manufacturer's tools"
         )
     module = found.module
     taken = [one for one in slots.present(module) if one.facts.label == label]
@@ -51,7 +68,13 @@ def initialise(found: Found, label: str, secrets: SecretSource, *, erase: bool, 
     with module.turn(), explained("be initialised", uri), _so_refusal(found, uri):
         module.cryptoki.init_token(found.slot.slot_id, so_pin, label)
     made = _made(found, label, before, uri)
-    _set_pins(made, so_pin, user_pin, later, uri)
+    erased(made)
+    try:
+        _set_pins(made, so_pin, user_pin, later, uri)
+    except MeshHsmError as error:
+        named = naming.token_uri(made.facts)
+        error.hint = f"it is erased and has its name; now: mesh-hsm pin reset '{named}'"
+        raise
     return _made(made, label, set(), uri)
 
 

@@ -21,13 +21,14 @@ from mesh_hsm_pkcs11.sessions import Session
 class Pkcs11Key(DeviceKey):
     """A name for a key pair on a token; its handles are found anew in each session."""
 
-    def __init__(self, connection: Connection, uri: Uri, entry: Entry) -> None:
+    def __init__(self, connection: Connection, uri: Uri, entry: Entry, owner: object) -> None:
         self.uri = uri
         self.label = entry.label
         self.use = entry.use
         self.public = entry.public
         self._connection = connection
         self._entry = entry
+        self._owner = owner  # the token: while a key of it is at hand, it is not closed by itself
 
     def __repr__(self) -> str:
         return f"Pkcs11Key({self.uri})"

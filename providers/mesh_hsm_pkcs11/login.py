@@ -13,13 +13,19 @@ from contextlib import contextmanager
 from typing import Final
 
 from pkcs11 import TokenFlag
-from pkcs11.exceptions import PinExpired, PinIncorrect, PinLocked, UserAlreadyLoggedIn
+from pkcs11.exceptions import (
+    PinExpired,
+    PinIncorrect,
+    PinLocked,
+    UserAlreadyLoggedIn,
+    UserPinNotInitialized,
+)
 
 from mesh_hsm.errors import LastTryError, MeshHsmError, SecretRequiredError, WrongSecretError
-from mesh_hsm.secret_source import SecretKind, SecretRequest, SecretSource
+from mesh_hsm.secret_source import NoSecrets, SecretKind, SecretRequest, SecretSource
 from mesh_hsm.uri import Uri
-from mesh_hsm_pkcs11 import cryptoki, pin_source
-from mesh_hsm_pkcs11.errors import locked_out
+from mesh_hsm_pkcs11 import cryptoki, naming, pin_source
+from mesh_hsm_pkcs11.errors import GONE, explain, locked_out
 from mesh_hsm_pkcs11.pin import Pin
 from mesh_hsm_pkcs11.sessions import Session, Sessions
 
@@ -35,7 +41,6 @@ class Login:
         self._sessions = sessions
         self._uri = uri
         self._pin: Pin | None = None
-        self._refused: bytes | None = None
         self._proved: int | None = None
 
     @property
@@ -57,6 +62,8 @@ class Login:
             flags = shared.token().flags
             if not flags & TokenFlag.LOGIN_REQUIRED:
                 pin = _NONE
+            elif not flags & TokenFlag.USER_PIN_INITIALIZED:
+                raise UserPinNotInitialized
             elif shared.login_generation == session.generation:
                 pin = self._pin or self.ask(flags)
                 self._compare(pin)
@@ -74,18 +81,13 @@ class Login:
         request = SecretRequest(SecretKind.PIN, self._subject, remaining)
         self._check(request)
         if flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH:
+            if isinstance(self.secrets, NoSecrets):  # a listing bothers nobody at the keypad
+                raise SecretRequiredError(f"the PIN of {request.subject} is typed on the token")
             return _NONE
-        held = pin_source.read(self._uri)
-        pin = Pin(self.secrets.secret(request) if held is None else held)
+        pin = self._given(request)
         if not pin:
             raise SecretRequiredError(f"the PIN of {request.subject} is empty", uri=str(self._uri))
-        if self._refused is not None and hmac.compare_digest(self._refused, pin.mark):
-            # Eight threads with one mistyped PIN would otherwise use up eight tries.
-            raise WrongSecretError(
-                "the token has refused this PIN already; it was not tried again",
-                attempts_remaining=remaining,
-                uri=str(self._uri),
-            )
+        self._refuse_again(pin, remaining)
         return pin
 
     def confirm(self) -> Pin:
@@ -103,7 +105,7 @@ class Login:
         except PinLocked:
             raise locked_out(str(self._uri)) from None
         if wrong:  # outside: the binding's error is no cause that anybody needs
-            self._refused = pin.mark
+            self._sessions.refused.add(pin.mark)
             raise self._refusal()
 
     @property
@@ -116,10 +118,28 @@ class Login:
         self._pin = self._proved = None
 
     def changed(self, pin: Pin) -> None:
-        """The token has this PIN now."""
+        """The token has this PIN now, and no other."""
+        if self._pin is not None:
+            self._sessions.refused.add(self._pin.mark)
+        self._sessions.refused.discard(pin.mark)
         self._pin = pin
         if self._sessions.login_mark is not None:
             self._sessions.login_mark = pin.mark
+
+    def _given(self, request: SecretRequest) -> Pin:
+        # In a frame of its own, which raises nothing while it holds the octets.
+        held = pin_source.read(self._uri)
+        return Pin(self.secrets.secret(request) if held is None else held)
+
+    def _refuse_again(self, pin: Pin, remaining: int | None) -> None:
+        # Eight threads with one mistyped PIN would otherwise use up eight tries.
+        if pin.mark in self._sessions.refused:
+            raise WrongSecretError(
+                "the token has refused this PIN already; it was not tried again",
+                attempts_remaining=remaining,
+                hint="if the token has been given this PIN since, begin anew in another process",
+                uri=str(self._uri),
+            )
 
     @property
     def _subject(self) -> str:
@@ -127,6 +147,8 @@ class Login:
 
     def _enter(self, session: Session, flags: TokenFlag) -> Pin:
         module = self._sessions.module.cryptoki
+        if self._pin and self._pin.mark in self._sessions.refused:
+            self._pin = None  # it was changed through another holder
         pin = self._pin or self.ask(flags)
         if self._pin:
             self._check(SecretRequest(SecretKind.PIN, self._subject, attempts(flags)))
@@ -140,6 +162,10 @@ class Login:
             except PinExpired:
                 self._pin = pin  # right, and to be changed before anything else
                 raise
+            except GONE as error:
+                # Whether it was tried, nobody knows: it is not sent again by itself.
+                self._pin = None
+                raise explain(error, "log in", str(self._uri)) from error
         self._sessions.login_mark = pin.mark
         return pin
 
@@ -147,6 +173,8 @@ class Login:
         """The error for a PIN that was wrong, with what is left now."""
         self._pin = self._proved = None
         remaining = attempts(self._sessions.token().flags)
+        source = naming.query_attribute(self._uri, "pin-source")
+        hint = f"the PIN came from pin-source={source}" if source else None
         if remaining == 0:
             return WrongSecretError(
                 "the token refused the PIN and is locked now",
@@ -156,7 +184,10 @@ class Login:
             )
         said = "; one try is left" if remaining == 1 else ""
         return WrongSecretError(
-            f"the token refused the PIN{said}", attempts_remaining=remaining, uri=str(self._uri)
+            f"the token refused the PIN{said}",
+            attempts_remaining=remaining,
+            hint=hint,
+            uri=str(self._uri),
         )
 
     def _check(self, request: SecretRequest) -> None:

@@ -17,6 +17,7 @@ from typing import ClassVar, Final
 from pkcs11 import Slot, _pkcs11
 from pkcs11.exceptions import PKCS11Error
 
+from mesh_hsm.errors import DeviceError
 from mesh_hsm_pkcs11.cryptoki import Cryptoki
 from mesh_hsm_pkcs11.errors import explained, name
 from mesh_hsm_pkcs11.function_list import functions
@@ -46,6 +47,7 @@ class Module:
         self._initialised = False
         self._ours = False
         self._forked = False
+        self._cut_off = False
         self._initialise()
         with explained("describe its module"):
             info = self.cryptoki.library_info()
@@ -69,6 +71,11 @@ class Module:
 
     def turn(self) -> AbstractContextManager[object]:
         """Around every call into the module, or a run of calls that belong together."""
+        if self._cut_off:
+            raise DeviceError(
+                "this process was forked while another thread was using the module",
+                hint="start a new process, or fork before the token is used",
+            )
         if not self._initialised:
             with self._lock:
                 if not self._initialised:
@@ -82,6 +89,10 @@ class Module:
     def lost(self) -> None:
         """The module says that it is not initialised: somebody else in this process ended it."""
         self._initialised = False
+
+    def cut_off(self) -> None:
+        """In a forked child: the module's own locks are held by threads that are not here."""
+        self._cut_off = True
 
     def end(self) -> None:
         """C_Finalize, if it was we who initialised it. The next call initialises it again."""

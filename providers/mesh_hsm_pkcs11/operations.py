@@ -28,7 +28,7 @@ from mesh_hsm_pkcs11 import templates
 from mesh_hsm_pkcs11.binding import Mech, packed
 from mesh_hsm_pkcs11.cryptoki import CONTEXT_SPECIFIC
 from mesh_hsm_pkcs11.curve_forms import in_octet_string, peer_octets
-from mesh_hsm_pkcs11.errors import REFUSED
+from mesh_hsm_pkcs11.errors import HARMLESS, REFUSED
 from mesh_hsm_pkcs11.objects import Handle
 from mesh_hsm_pkcs11.pin import Pin
 from mesh_hsm_pkcs11.sessions import Session
@@ -69,7 +69,7 @@ def _agree(session: Session, key: int, P: Point, way: Way, private: bool) -> XOn
     peer = peer_octets(P)
     template = _secret(curve.field_size if way.sized else None, private)
     handle = session.handle
-    with session.at_risk(*REFUSED):
+    with session.at_risk(*HARMLESS):
         secret = cryptoki.derive(
             handle, key, Mech.ECDH1_DERIVE, in_octet_string(peer) if way.der else peer, template
         )
@@ -80,8 +80,9 @@ def _agree(session: Session, key: int, P: Point, way: Way, private: bool) -> XOn
             cryptoki.destroy(handle, secret)
     if len(octets) < curve.field_size and curve.byteorder == "big":
         octets = octets.rjust(curve.field_size, b"\0")  # some tokens drop leading zeros
-    if len(octets) != curve.field_size:
-        raise DeviceError(f"the token's agreement on {curve.name} has {len(octets)} octets")
+    if (size := len(octets)) != curve.field_size:
+        del octets  # secret, and not for a traceback
+        raise DeviceError(f"the token's agreement on {curve.name} has {size} octets")
     return XOnly.decode(curve, octets)
 
 
@@ -126,7 +127,7 @@ def _sign(
     parameters: bool = False,
 ) -> bytes:
     cryptoki, handle = session.cryptoki, session.handle
-    with session.at_risk(*REFUSED):
+    with session.at_risk(*HARMLESS):
         cryptoki.sign_init(handle, key, mechanism, parameters=parameters)
     with session.at_risk(UserNotLoggedIn):  # until the operation is over: that error ends it
         if pin is not None:

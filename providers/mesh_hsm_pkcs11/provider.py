@@ -42,7 +42,12 @@ class Pkcs11Provider:
         Raises ``ProviderUnavailableError`` where no token is found and a module that the user named
         fails.
         """
-        return [info for _, info in self._present(None)]
+        try:
+            return [info for _, info in self._present(None)]
+        except ProviderUnavailableError:
+            raise
+        except MeshHsmError as error:
+            raise ProviderUnavailableError(str(error), hint=error.hint) from error
 
     def open(self, uri: Uri, secrets: SecretSource) -> Token:
         """Open the one token that the URI means. Raises ``NotFoundError`` for none or several.
@@ -64,7 +69,14 @@ class Pkcs11Provider:
     ) -> TokenInfo:
         """Make an empty token with new PINs. One that is initialised only with ``erase``."""
         found, info = self._one(uri)
-        made = initialising.initialise(found, label, secrets, erase=erase, uri=str(info.uri))
+
+        def erased(made: Found) -> None:
+            for name in (found.name, made.name):
+                Records(self._records, name).clear()
+
+        made = initialising.initialise(
+            found, label, secrets, erase=erase, uri=str(info.uri), erased=erased
+        )
         return _info(made, naming.token_uri(made.facts, uri.query))
 
     def reset_pin(self, uri: Uri, secrets: SecretSource) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +28,14 @@ _LIMIT: Final = 64 * 1024
 _SUFFIX: Final = ".key.json"
 
 
+def this_boot() -> str:
+    """What tells this run of this machine from every other; empty where the system has no name."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
 class Stage(StrEnum):
     """How far a key is. Only a made one is used; the others were interrupted."""
 
@@ -43,7 +51,8 @@ class Record:
     ``origin`` is ``generated``, ``wrapped`` or ``created``; ``algorithm`` and ``public``
     (``Point.encode`` in hexadecimal) are empty until the public key is known: whoever can reach the
     token may replace what it shows of a key without a PIN, but not what stands here. ``statement``
-    is the custody statement as it was read back when the key was made, in its JSON form.
+    is the custody statement as it was read back when the key was made, in its JSON form. ``boot``
+    names the run of the machine in which the record was begun.
     """
 
     label: str
@@ -55,6 +64,7 @@ class Record:
     known_by: tuple[str, ...] = ()
     algorithm: str = ""
     public: str = ""
+    boot: str = field(default_factory=this_boot)
     statement: dict[str, Any] | None = None
 
     @property
@@ -92,13 +102,23 @@ class Records:
         finally:
             lock.release()
 
-    def all(self) -> list[Record]:
-        """Every record, by label. Raises ``FormatError`` for a damaged one."""
+    def all(self, *, strict: bool = False) -> list[Record]:
+        """Every record, by label. A damaged one is for ``doctor`` to name.
+
+        ``strict``: it raises ``FormatError``.
+        """
+        passed_over = (NotFoundError,) if strict else (NotFoundError, FormatError)
         found = []
         for path in self.folder.glob(f"*{_SUFFIX}"):
-            with suppress(NotFoundError):  # gone since, for another program makes and deletes keys
+            with suppress(*passed_over):  # gone since, for another program makes and deletes keys
                 found.append(_read(path))
         return sorted(found, key=lambda record: record.label)
+
+    def clear(self) -> None:
+        """Forget every key: the token was erased."""
+        for path in self.folder.glob(f"*{_SUFFIX}"):
+            with storage_errors("remove", path):
+                path.unlink(missing_ok=True)
 
     def save(self, record: Record) -> None:
         """Write a record, whole or not at all."""
@@ -132,6 +152,7 @@ def _read(path: Path) -> Record:
             known_by=tuple(str(name) for name in value.pop("known_by")),
             algorithm=str(value.pop("algorithm")),
             public=str(value.pop("public")),
+            boot=str(value.pop("boot")),
             statement=statement,
             **value,
         )

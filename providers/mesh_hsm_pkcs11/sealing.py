@@ -26,6 +26,7 @@ PREFERENCE: Final = ("P-384", "X448", "P-521", "P-256", "X25519")
 """Curves for the sealing key: the one that most tokens have first, then by work factor."""
 
 _LIMIT: Final = 128
+_LONGEST: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Box:
     @classmethod
     def parse(cls, blob: bytes) -> Box:
         """Read a blob. Raises ``FormatError`` unless encoding it again gives the same octets."""
-        fields, rest = [], blob
+        fields, rest = [], blob[:_LONGEST]
         while len(rest) >= 2:
             size = 2 + int.from_bytes(rest[:2], "big")
             fields.append(rest[2:size])
@@ -65,8 +66,10 @@ class Box:
         key = _key(Z, self.epk, self.sealing_key)
         try:
             return AESGCM(key[:32]).decrypt(key[32:], self.ciphertext, self._head)
-        except InvalidTag as error:
-            raise DeviceError("the blob was sealed by another token, or was altered") from error
+        except InvalidTag:
+            pass
+        del Z, key  # not for a traceback
+        raise DeviceError("the blob was sealed by another token, or was altered")
 
     @property
     def _head(self) -> bytes:

@@ -18,7 +18,7 @@ from typing import ClassVar
 import pkcs11
 from pkcs11.exceptions import PKCS11Error, SessionCount, TokenWriteProtected
 
-from mesh_hsm.errors import MeshHsmError
+from mesh_hsm.errors import DeviceError, MeshHsmError
 from mesh_hsm_pkcs11.binding import MAPPER
 from mesh_hsm_pkcs11.cryptoki import Cryptoki
 from mesh_hsm_pkcs11.errors import is_uninitialised
@@ -30,6 +30,7 @@ LIMIT = 8
 
 _KEPT_IDLE = 2
 _IDLE_SECONDS = 60.0
+_PATIENCE = 300.0  # somebody may be looking for a PIN
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +83,7 @@ class Sessions:
     """What this process has open with one token. Made by ``Sessions.of`` and shared."""
 
     _open: ClassVar[dict[tuple[Path, str], Sessions]] = {}
+    _refused: ClassVar[dict[tuple[Path, str], set[bytes]]] = {}
     # Re-entrant: the collector may close a forgotten token while one is being opened.
     _opening: ClassVar[threading.RLock] = threading.RLock()
 
@@ -94,6 +96,8 @@ class Sessions:
         self.login_mark: bytes | None = None
         self.login_lock = threading.RLock()
         self.memory: dict[str, object] = {}
+        # Marks of PINs that the token has refused; kept after the last holder, for the next.
+        self.refused = self._refused.setdefault((found.module.path, found.name), set())
         self._holders = 0
         self._token: pkcs11.Token | None = None
         self._idle: list[Session] = []
@@ -162,7 +166,7 @@ class Sessions:
 
     def token(self) -> pkcs11.Token:
         """The token as it describes itself now: its flags are fresh."""
-        with self._changed:
+        with self.module.turn(), self._changed:
             return self._present().slot.get_token()
 
     # -- inside ----------------------------------------------------------------------------------
@@ -185,7 +189,8 @@ class Sessions:
                     except SessionCount:
                         if not self._lent:
                             raise
-                self._changed.wait()
+                if not self._changed.wait(_PATIENCE):
+                    raise DeviceError(f"no session with the token came free in {_PATIENCE:.0f} s")
             self._lent += 1
             session = self._idle.pop()
             if session.deletions != self.deletions:
@@ -254,6 +259,8 @@ def _after_fork() -> None:
     # The parent's threads are not here to let go of their locks or to give their sessions back.
     Sessions._opening = threading.RLock()
     for sessions in Sessions._open.values():
+        if sessions._lent:
+            sessions.module.cut_off()
         sessions.login_lock = threading.RLock()
         sessions._changed = threading.Condition()
         sessions._lent = 0

@@ -28,6 +28,7 @@ _READ: Final = (
     Attribute.LOCAL,
     Attribute.ALWAYS_AUTHENTICATE,
     Attribute.MODIFIABLE,
+    Attribute.TOKEN,
     Attribute.PRIVATE,
     Attribute.SIGN,
     Attribute.DERIVE,

@@ -99,8 +99,7 @@ class Pkcs11Token(Token):
             raise DeviceError(
                 "the blob was sealed by another token", uri=str(self.info.uri)
             ) from error
-        Z = answer.octets() if isinstance(answer, XOnly) else answer.agreement_octets()
-        return box.open(Z)
+        return box.open(answer.octets() if isinstance(answer, XOnly) else answer.agreement_octets())
 
     def change_pin(self, uri: Uri) -> None:
         """Change the token's PIN, whichever of its keys is named."""
@@ -119,6 +118,8 @@ class Pkcs11Token(Token):
             # What it refuses to strangers it may do for whoever is logged in.
             self._connection.run("let you in", lambda session: None)
             self.capability(spec.algorithm, spec.use)
+        if spec.label == SEALING_LABEL:
+            raise FormatError("this label is kept for the key under which secrets are sealed")
         if spec.pcrs:
             raise UnsupportedError("a PKCS #11 token knows no PCRs")
         if spec.pin is PinPolicy.ALWAYS and spec.use is not Use.SIGN:
@@ -153,7 +154,7 @@ class Pkcs11Token(Token):
     def _key(self, entry: Entry) -> Pkcs11Key:
         identifier = entry.identifier if entry.shares_label else None
         uri = naming.key_uri(self.info.uri, entry.label, identifier)
-        return Pkcs11Key(self._connection, uri, entry)
+        return Pkcs11Key(self._connection, uri, entry, self)
 
 
 _NO_PIN_PER_AGREEMENT: Final = "PKCS #11 has no way to give a PIN for each agreement"

@@ -149,7 +149,7 @@ def of_token(found: Found, uri: Uri, records: Path, *, beside: bool) -> Iterator
             "use a real one for keys that matter",
         )
     try:
-        remembered = Records(records, found.name).all()
+        remembered = Records(records, found.name).all(strict=True)
     except MeshHsmError as error:
         yield Finding("STATE003", Severity.ERROR, str(error), "restore the file from a copy")
         return

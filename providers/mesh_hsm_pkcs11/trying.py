@@ -12,7 +12,13 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from pkcs11 import Attribute, SlotFlag
-from pkcs11.exceptions import AttributeSensitive, PKCS11Error, SessionReadOnly, UserNotLoggedIn
+from pkcs11.exceptions import (
+    AttributeSensitive,
+    GeneralError,
+    PKCS11Error,
+    SessionReadOnly,
+    UserNotLoggedIn,
+)
 
 from mesh_hsm.curves import Curve, Point, curve, ecdsa_digest_size, verify_prehashed
 from mesh_hsm.errors import DeviceError, InvalidPointError
@@ -21,7 +27,7 @@ from mesh_hsm_pkcs11 import objects, operations, statements, templates
 from mesh_hsm_pkcs11.binding import key_type, mechanism, read
 from mesh_hsm_pkcs11.curve_forms import peer_octets, read_point
 from mesh_hsm_pkcs11.dialect import Dialect, Recipe, Refusal
-from mesh_hsm_pkcs11.errors import REFUSED, is_gone, is_refusal, name
+from mesh_hsm_pkcs11.errors import HARMLESS, TEMPLATE, is_gone, is_refusal, name
 from mesh_hsm_pkcs11.objects import Handle
 from mesh_hsm_pkcs11.sessions import Session, Sessions
 from mesh_hsm_pkcs11.templates import OPTIONAL, PUBLIC_USES, Wish
@@ -56,7 +62,7 @@ def try_out(sessions: Sessions, session: Session, algorithm: str, use: Use, priv
             raise
         if isinstance(error, SessionReadOnly) or not is_refusal(error):
             return False
-        if not dialect.proved:
+        if not dialect.proved and isinstance(error, (*TEMPLATE, GeneralError)):
             dialect.no_trials.add(private)  # perhaps it makes no such keys: the list must do
             return False
         refusal = f"it makes no such key ({name(error)})"
@@ -152,7 +158,7 @@ def _least(
 def _ask(
     session: Session, wish: Wish, recipe: Recipe, left_out: frozenset[Attribute]
 ) -> tuple[Handle, Handle]:
-    with session.at_risk(*REFUSED):
+    with session.at_risk(*HARMLESS):
         public, private = session.raw._generate_keypair(
             key_type(recipe.kind),
             mechanism=mechanism(recipe.mechanism),
