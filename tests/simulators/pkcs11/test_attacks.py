@@ -1,0 +1,365 @@
+"""What somebody without a PIN, a broken token, or another part of the program can bring about.
+
+Whoever reaches a token may open a session, and make and destroy public objects in it, without a
+PIN (PKCS #11 v3.0 §5.6.1): what a token shows is no more than what was put there last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import bare_module as p11
+import pytest
+from bare_module import BareModule, Template
+from interposed_bench import wrapped
+from interposer import Rv
+from softhsm_bench import SofthsmBench
+
+from mesh_hsm.curves import P384, SecretScalar
+from mesh_hsm.custody import PinPolicy
+from mesh_hsm.errors import AccessError, DeviceError, UnsupportedError, WrongSecretError
+from mesh_hsm.provider import DeviceKey, KeySpec, Token, Use
+from mesh_hsm.secret_source import NoSecrets, SecretKind
+from mesh_hsm.testing.conformance import Asked
+from mesh_hsm.uri import Uri
+from mesh_hsm_pkcs11 import Pkcs11Provider, sealing, slots, trying
+from mesh_hsm_pkcs11.curve_forms import OIDS
+from mesh_hsm_pkcs11.naming import key_uri
+
+from .conftest import Hsm, answers, slot_of
+
+OURS = KeySpec("P-384", Use.ENCRYPT, "ours")
+SIGNS = KeySpec("P-384", Use.SIGN, "ours")
+DIGEST = bytes(48)
+MARK = b"mesh-hsm\x01"
+WRONG = "0000-0000"
+CHANGED = "a changed PIN"
+PIN_EXPIRED = 0xA3
+PIN_COUNT_LOW = 1 << 16
+
+
+@dataclass
+class Stranger:
+    """A session without a PIN, and a pair of its own. What it changed is put right afterwards."""
+
+    hsm: Hsm
+    scalar: SecretScalar = field(default_factory=lambda: SecretScalar.random(P384))
+    made: list[int] = field(default_factory=list)
+    taken: list[Template] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.module: BareModule = self.hsm.bare
+        self.session = self.hsm.elsewhere()
+
+    def show(self, label: str, identifier: bytes) -> None:
+        """Put the stranger's public key on the token, under somebody else's name."""
+        point = wrapped(self.scalar.public().encode())
+        self.made.append(self._create(p11.PUBLIC_KEY, label, identifier, {p11.EC_POINT: point}))
+
+    def bring(self, label: str, identifier: bytes) -> None:
+        """Put the stranger's private key there, for anybody to use."""
+        uses = {p11.DERIVE: True, p11.SENSITIVE: True, p11.EXTRACTABLE: False}
+        value = {p11.VALUE: self.scalar.value.to_bytes(48, "big")}
+        more: Template = {**uses, **value}
+        self.made.append(self._create(p11.PRIVATE_KEY, label, identifier, more))
+
+    def take(self, label: str) -> bytes:
+        """Destroy the public key with this label. Its CKA_ID."""
+        wanted = {p11.CLASS: p11.PUBLIC_KEY, p11.LABEL: label.encode()}
+        (handle,) = self.module.find(self.session, wanted)
+        identifier = self.module.read(self.session, handle, p11.ID)
+        point = self.module.read(self.session, handle, p11.EC_POINT)
+        self.taken.append({p11.LABEL: label.encode(), p11.ID: identifier, p11.EC_POINT: point})
+        self.module("C_DestroyObject", self.session, handle)
+        return identifier
+
+    def replace(self, label: str) -> None:
+        """Put the stranger's public key where the one with this label is."""
+        self.show(label, self.take(label))
+
+    def undo(self) -> None:
+        """Leave the token as it was."""
+        self.session = self.hsm.elsewhere()
+        for handle in self.made:
+            self.module("C_DestroyObject", self.session, handle)
+        for told in self.taken:
+            self._create(p11.PUBLIC_KEY, "", b"", told)
+
+    def _create(self, kind: int, label: str, identifier: bytes, more: Template) -> int:
+        usual: Template = {
+            p11.CLASS: kind,
+            p11.KEY_TYPE: p11.EC,
+            p11.TOKEN: True,
+            p11.PRIVATE: False,
+            p11.LABEL: label.encode(),
+            p11.ID: identifier,
+            p11.EC_PARAMS: OIDS["P-384"],
+        }
+        return self.module.create(self.session, {**usual, **more})
+
+
+@pytest.fixture
+def stranger(hsm: Hsm) -> Iterator[Callable[[], Stranger]]:
+    """Comes when it is called, and nobody is logged in then."""
+    came: list[Stranger] = []
+
+    def comes() -> Stranger:
+        hsm.open().keys()  # the module is loaded
+        hsm.close()
+        came.append(Stranger(hsm))
+        return came[-1]
+
+    yield comes
+    for one in came:
+        one.undo()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """The records of another machine."""
+    return tmp_path / "elsewhere"
+
+
+def agrees(key: DeviceKey) -> bool:
+    peer = SecretScalar.random(key.public.curve)
+    return bool(key.agree(peer.public()).x == peer.x_of(key.public).x)
+
+
+def objects(hsm: Hsm) -> list[tuple[int, bytes]]:
+    """Class and CKA_ID of everything on the token."""
+    return SofthsmBench(hsm.rig, hsm.interposer, hsm.records)._objects()
+
+
+def asked(pin: str, new: str = CHANGED) -> Asked:
+    return Asked({SecretKind.PIN: pin.encode(), SecretKind.NEW_PIN: new.encode()})
+
+
+# -- what anybody may put on a token ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", ["object", "id"])
+def test_a_public_key_is_the_one_that_was_made(
+    hsm: Hsm, stranger: Callable[[], Stranger], named: str
+) -> None:
+    """Whatever a stranger put in its place: what is encrypted to it is for nobody else."""
+    made = hsm.open().generate(OURS)
+    evil = stranger()
+    evil.replace("ours")
+    token = hsm.open()
+    uri = made.uri
+    if named == "id":
+        uri = key_uri(token.info.uri, "ours", evil.taken[0][p11.ID]).without("object")
+    found = token.key(uri)
+    assert found.public == made.public
+    assert [key.public for key in list(token.keys())] == [made.public]
+    assert agrees(found)
+
+
+@pytest.mark.parametrize("use", [Use.ENCRYPT, Use.SIGN])
+def test_a_key_of_another_machine_is_used_only_if_its_halves_belong_together(
+    hsm: Hsm, stranger: Callable[[], Stranger], elsewhere: Path, use: Use
+) -> None:
+    uri = hsm.open().generate(KeySpec("P-384", use, "ours")).uri
+    stranger().replace("ours")
+    found = hsm.open(records=elsewhere).key(uri)
+    with pytest.raises(DeviceError):
+        found.sign(DIGEST) if use is Use.SIGN else found.agree(P384.base)
+
+
+def test_a_secret_is_sealed_to_the_tokens_own_key(
+    hsm: Hsm, stranger: Callable[[], Stranger]
+) -> None:
+    """A stranger's public key may be called so, and be the first of those that are."""
+    first = hsm.open().seal("seed", b"a seed")
+    evil = stranger()
+    evil.show("mesh-hsm sealing key", MARK + b"w" + bytes(11))
+    token = hsm.open()
+    sealed = token.seal("seed", b"another seed")
+    assert sealing.Box.parse(sealed).sealing_key != evil.scalar.public()
+    assert (token.unseal(first), token.unseal(sealed)) == (b"a seed", b"another seed")
+
+
+def test_a_secret_is_sealed_to_no_key_that_only_looks_like_the_tokens_own(
+    hsm: Hsm, stranger: Callable[[], Stranger]
+) -> None:
+    """There is none yet; the stranger left a whole pair. One is made that is the token's own."""
+    evil = stranger()
+    for leave in (evil.show, evil.bring):
+        leave("mesh-hsm sealing key", MARK + b"w" + bytes(11))
+    sealed = hsm.open().seal("seed", b"a seed")
+    assert sealing.Box.parse(sealed).sealing_key != evil.scalar.public()
+
+
+# -- who is logged in ------------------------------------------------------------------------------
+
+
+def test_a_login_past_us_proves_no_pin(hsm: Hsm) -> None:
+    """Another part of the program is logged in. A wrong PIN is refused, the right one works."""
+    uri = hsm.open().generate(SIGNS).uri
+    hsm.close()
+    bare, session = hsm.bare, hsm.elsewhere()
+    bare.login(session, hsm.rig.pin)
+    with pytest.raises(WrongSecretError):
+        hsm.open(answers(WRONG)).key(uri).sign(DIGEST)
+    bare.login(session, hsm.rig.pin)
+    hsm.open().key(uri).sign(DIGEST)
+
+
+def test_a_key_of_another_machine_asks_for_its_pin_each_time(hsm: Hsm, elsewhere: Path) -> None:
+    """The token knows that it does, though we have no record of it."""
+    uri = hsm.open().generate(replace(SIGNS, pin=PinPolicy.ALWAYS)).uri
+    hsm.close()
+    secrets = asked(hsm.rig.pin)
+    found = hsm.open(secrets, records=elsewhere).key(uri)
+    for uses in (1, 2):
+        found.sign(DIGEST)
+        assert len(secrets.requests) == 1 + uses
+
+
+# -- a new PIN -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def changed_back(hsm: Hsm) -> Iterator[None]:
+    """The token gets its own PIN again."""
+    try:
+        yield
+    finally:
+        hsm.interposer.clear()
+        hsm.close()
+        token = hsm.open(asked(CHANGED, hsm.rig.pin))
+        token.change_pin(token.info.uri)
+
+
+def test_a_pin_change_whose_answer_was_lost_is_not_repeated(hsm: Hsm) -> None:
+    """The old PIN is wrong by then, and no try is wasted to find that out."""
+    hsm.interposer.set_tries(3)
+    token = hsm.open(asked(hsm.rig.pin))
+    with changed_back(hsm):
+        hsm.interposer.fail("C_SetPIN", Rv.DEVICE_REMOVED, after=True)
+        with (
+            hsm.interposer.counted() as calls,
+            pytest.raises(DeviceError, match="the old one or the new one"),
+        ):
+            token.change_pin(token.info.uri)
+        assert (calls.count("C_Login"), calls.count("C_SetPIN")) == (1, 1)
+        assert not hsm.bare.token_info(slot_of(token)).flags & PIN_COUNT_LOW
+
+
+def test_an_expired_pin_can_be_changed(hsm: Hsm) -> None:
+    """Nothing else can be done with it, and that is said."""
+    token = hsm.open(asked(hsm.rig.pin))
+    with changed_back(hsm):
+        hsm.interposer.always("C_Login", PIN_EXPIRED)
+        with pytest.raises(AccessError) as expired:
+            token.generate(SIGNS)
+        assert f"pin change --token '{token.info.uri}'" in (expired.value.hint or "")
+        token.change_pin(token.info.uri)
+        hsm.interposer.clear()
+        token.delete(token.generate(SIGNS).uri)
+
+
+# -- broken tokens ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rv", [Rv.DEVICE_ERROR, Rv.FUNCTION_FAILED], ids=lambda rv: rv.name)
+def test_a_key_is_made_once_though_the_token_says_that_it_failed(hsm: Hsm, rv: Rv) -> None:
+    """A twin of the same CKA_ID could be neither named nor used nor deleted."""
+    token = hsm.open()
+    token.capability(OURS.algorithm, OURS.use)  # tried, so that the next one is for good
+    hsm.interposer.fail("C_GenerateKeyPair", rv, after=True)
+    with suppress(DeviceError):
+        token.generate(OURS)
+    assert hsm.interposer.fired == 1
+    there = objects(hsm)
+    assert len(there) == len(set(there)) == 2 * len(token.keys())
+
+
+@contextmanager
+def somebodys_key(hsm: Hsm) -> Iterator[None]:
+    """A key pair of another program's, without CKA_ID."""
+    bare, session = hsm.bare, hsm.elsewhere()
+    bare.login(session, hsm.rig.pin)
+    stored = {p11.TOKEN: True, p11.LABEL: b"somebody else's"}
+    bare.generate(
+        session,
+        p11.EC_GENERATION,
+        {**stored, p11.PRIVATE: False, p11.EC_PARAMS: OIDS["P-384"]},
+        {**stored, p11.SIGN: True},
+    )
+    bare("C_CloseSession", session)
+    try:
+        yield
+    finally:
+        hsm.close()
+        session = hsm.elsewhere()
+        bare.login(session, hsm.rig.pin)
+        for handle in bare.find(session, {p11.LABEL: b"somebody else's"}):
+            bare("C_DestroyObject", session, handle)
+
+
+def test_nobody_elses_key_is_destroyed_with_one_that_was_refused(
+    hsm: Hsm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token gives keys neither the CKA_ID nor the label that it is told."""
+    told = trying._ask
+
+    def ask(session: object, wish: object, recipe: object, left_out: object) -> object:
+        if wish.token:
+            wish = replace(wish, identifier=b"", label="x")
+        return told(session, wish, recipe, left_out)
+
+    monkeypatch.setattr(trying, "_ask", ask)
+    token = hsm.open()
+    with somebodys_key(hsm):
+        with pytest.raises(UnsupportedError):
+            token.generate(SIGNS)
+        assert sorted(objects(hsm)) == [(p11.PUBLIC_KEY, b""), (p11.PRIVATE_KEY, b"")]
+
+
+def test_a_passing_failure_hides_no_curve(hsm: Hsm) -> None:
+    token = hsm.open()
+    hsm.interposer.fail("C_DeriveKey", Rv.DEVICE_MEMORY)
+    token.capabilities()
+    assert hsm.interposer.fired == 1
+    for algorithm in ("P-256", "P-384"):
+        assert agrees(token.generate(KeySpec(algorithm, Use.ENCRYPT, algorithm)))
+
+
+def test_what_is_refused_to_strangers_is_tried_again_after_a_login(hsm: Hsm) -> None:
+    """By whichever of its errors the token refuses it."""
+    token = hsm.open()
+    hsm.interposer.always("C_DeriveKey", Rv.FUNCTION_FAILED)
+    token.capabilities()
+    hsm.interposer.clear()
+    assert agrees(token.generate(OURS))
+
+
+def test_a_pin_is_given_to_no_token_that_another_one_passes_for(
+    hsm: Hsm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two cards without a serial, of one label: neither is opened, erased or given a PIN."""
+    look = slots._look
+
+    def without_serial(*arguments: object) -> object:
+        found = look(*arguments)
+        return replace(found, facts=replace(found.facts, serial=""))
+
+    hsm.rig.add_token(hsm.rig.label)
+    monkeypatch.setattr(slots, "_look", without_serial)
+    provider = Pkcs11Provider(hsm.records)
+    twins = [info.uri for info in provider.tokens() if info.label == hsm.rig.label]
+    assert len(set(twins)) == 2
+    jobs: list[Callable[[Uri], Token | object]] = [
+        lambda uri: provider.open(uri, NoSecrets()),
+        lambda uri: provider.initialise(uri, "new", NoSecrets(), erase=True),
+        lambda uri: provider.reset_pin(uri, NoSecrets()),
+    ]
+    for uri in twins:
+        for job in jobs:
+            with pytest.raises(DeviceError, match="alike"):
+                job(uri)
+    monkeypatch.undo()
