@@ -34,14 +34,16 @@ def ask_new(prompt: str) -> bytes:
     return first
 
 
-def ask_line(prompt: str) -> str:
-    """A line, echoed; empty at the end of input."""
+def ask_line(prompt: str, above: str | None = None) -> str:
+    """A line, echoed; empty at the end of input. ``above`` is shown on a line of its own."""
     with open("/dev/tty", "w", encoding="utf-8") as screen:
+        if above is not None:
+            screen.write(f"{printable(above)}\n")
         screen.write(f"{printable(prompt)}: ")
     with open("/dev/tty", encoding="utf-8") as keyboard:
         return keyboard.readline().strip()
 
 
-def confirm(question: str) -> bool:
+def confirm(question: str, above: str | None = None) -> bool:
     """True for an explicit yes; False by default and without a terminal."""
-    return present() and ask_line(f"{question} [y/N]").lower() in ("y", "yes")
+    return present() and ask_line(f"{question} [y/N]", above).lower() in ("y", "yes")

@@ -290,7 +290,7 @@ def _compare(udf: str, where: str) -> str:
             "the UDF has to be confirmed and there is nobody to ask",
             hint=f"--confirm-udf with the UDF from {where}",
         )
-    if not terminal.confirm(f"  {udf}\nIs this exactly what {where} shows?"):
+    if not terminal.confirm(f"Is this exactly what {where} shows?", f"  {udf}"):
         raise VerificationError(
             "the UDF was not confirmed", hint="somebody may have exchanged the file: fetch it anew"
         )
