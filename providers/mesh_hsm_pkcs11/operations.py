@@ -19,7 +19,6 @@ from pkcs11.exceptions import (
     MechanismParamInvalid,
     PKCS11Error,
     UserAlreadyLoggedIn,
-    UserNotLoggedIn,
 )
 
 from mesh_hsm.curves import Curve, Point, XOnly
@@ -129,7 +128,7 @@ def _sign(
     cryptoki, handle = session.cryptoki, session.handle
     with session.at_risk(*HARMLESS):
         cryptoki.sign_init(handle, key, mechanism, parameters=parameters)
-    with session.at_risk(UserNotLoggedIn):  # until the operation is over: that error ends it
+    with session.at_risk():  # until the operation is over: not every error ends it everywhere
         if pin is not None:
             with suppress(UserAlreadyLoggedIn):  # it says that it asks each time, and does not
                 cryptoki.login(handle, CONTEXT_SPECIFIC, pin)
