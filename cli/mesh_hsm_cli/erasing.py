@@ -25,8 +25,10 @@ def security_officer(session: Session, uri: Uri) -> Initialises:
     return provider
 
 
-def consent_to_erase(session: Session, uri: Uri, *, erase: bool, yes: bool, force: bool) -> bool:
-    """True if the token is initialised and may be erased, False if it is new.
+def consent_to_erase(
+    session: Session, uri: Uri, *, erase: bool, yes: bool, force: bool
+) -> Uri | None:
+    """The token that is initialised and may be erased, by its full name; None if it is new.
 
     Raises ``ConflictError`` for an initialised one unless ``erase`` says so and a person, or
     ``yes``, agrees to what would be lost; and for keys that something here needs, but ``force``.
@@ -34,9 +36,9 @@ def consent_to_erase(session: Session, uri: Uri, *, erase: bool, yes: bool, forc
     try:
         token = session.open(uri, NoSecrets())
     except UnsupportedError:  # not initialised: if not that, the provider refuses once more
-        return False
+        return None
     with token:
-        label, keys = token.info.label, token.keys()
+        named, label, keys = token.info.uri, token.info.label, token.keys()
         needed = needed_keys(session)
         purposes = [needed[key.public] for key in keys if key.public in needed]
     if not erase:
@@ -56,4 +58,4 @@ def consent_to_erase(session: Session, uri: Uri, *, erase: bool, yes: bool, forc
     held = f" ({len(names)} of ours: {shown})" if names else ""
     if not (yes or terminal.confirm(f"Erase {label} and all keys on it{held} for good?")):
         raise ConflictError("nothing was erased", hint="--yes answers the question")
-    return True
+    return named

@@ -2,6 +2,9 @@
 
 Open ``provider`` to see how a token is found, ``token`` for what can be asked of one, and ``key``
 to audit the two calls that use a private key. ``dialect`` holds what modules do differently.
+
+python-pkcs11 loads modules, lists slots and mechanisms, opens sessions, makes and takes key pairs,
+and sets PINs. The rest goes through ``cryptoki``, which says why.
 """
 
 from mesh_hsm_pkcs11.provider import Pkcs11Provider

@@ -60,8 +60,10 @@ class Connection:
                 if isinstance(error, UserNotLoggedIn):
                     private = True  # to some tokens nothing at all is public
                 # A handle dies with its object, but also with a logout behind our back.
-                failed = self.sessions.generation if session is None else session.generation
-                self.sessions.start_over(failed, error)
+                shared = self.sessions
+                failed = shared.generation if session is None else session.generation
+                epoch = shared.module.epoch if session is None else session.epoch
+                shared.start_over(failed, epoch, error)
         raise AssertionError("the second attempt returns or raises")
 
     def flags(self) -> TokenFlag:
@@ -79,3 +81,10 @@ class Connection:
             self._closed = True
             self.login.forget()
             self.sessions.release()
+
+    def abandon(self) -> None:
+        """Close, when nobody has: the garbage collector found the token."""
+        if not self._closed:
+            self._closed = True
+            self.login.forget()
+            self.sessions.abandon()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Final
 
 from pkcs11 import Attribute, MechanismFlag, Slot
 from pkcs11.exceptions import PKCS11Error
@@ -92,7 +92,9 @@ class Dialect:
     @classmethod
     def of(cls, sessions: Sessions) -> Dialect:
         """The dialect of a token; nothing is asked yet."""
-        return cast("Dialect", sessions.memory.setdefault("dialect", cls(sessions)))
+        if sessions.dialect is None:
+            sessions.dialect = cls(sessions)
+        return sessions.dialect
 
     @property
     def mechanisms(self) -> dict[int, tuple[MechanismFlag, int, int]]:

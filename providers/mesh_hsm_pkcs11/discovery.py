@@ -8,6 +8,7 @@ what is registered with p11-kit. Never a message, an envelope or anything else t
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -91,12 +92,15 @@ def refuse_if_others_may_write(path: Path) -> None:
     is said of what is missing.
     """
     real = _real(path)
-    for place in (real, real.parent, path.parent):
+    near = (real, real.parent, path.parent)
+    for place in dict.fromkeys((*near, *real.parents, *path.parents)):
         with suppress(OSError):
-            if place.stat().st_mode & stat.S_IWOTH:
+            mode = place.stat().st_mode
+            # Farther up, a sticky bit keeps others from moving what is not theirs.
+            if mode & stat.S_IWOTH and (place in near or not mode & stat.S_ISVTX):
                 raise AccessError(
                     f"everybody may write {place}, and so choose code that runs here",
-                    hint=f"see what they wrote, then: chmod o-w {place}",
+                    hint=f"see what they wrote, then: chmod o-w {shlex.quote(str(place))}",
                 )
 
 
@@ -182,5 +186,5 @@ def _refuse_unless_ours(place: Path) -> None:
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise AccessError(
             f"others may write {place}, and so choose code that runs here",
-            hint=f"see what they wrote, then: chmod go-w {place}",
+            hint=f"see what they wrote, then: chmod go-w {shlex.quote(str(place))}",
         )

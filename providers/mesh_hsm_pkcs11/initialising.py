@@ -27,7 +27,8 @@ from mesh_hsm_pkcs11 import cryptoki, naming, slots
 from mesh_hsm_pkcs11.binding import MAPPER
 from mesh_hsm_pkcs11.errors import explained
 from mesh_hsm_pkcs11.pin import Pin
-from mesh_hsm_pkcs11.pins import check_new, new_pin
+from mesh_hsm_pkcs11.pin_change import check_new, new_pin
+from mesh_hsm_pkcs11.sessions import Sessions
 from mesh_hsm_pkcs11.slots import Found
 
 _LABEL_OCTETS: Final = 32
@@ -158,6 +159,7 @@ def _set_pins(found: Found, so_pin: Pin, user_pin: Pin, new_so_pin: Pin | None, 
             module.cryptoki.login(session.handle, cryptoki.SO, so_pin)  # type: ignore[attr-defined]  # the binding's stubs lack it
             try:
                 session.init_pin(user_pin.text)
+                Sessions.refused_by(found).discard(user_pin.mark)
                 if new_so_pin is not None:
                     session.set_pin(so_pin.text, new_so_pin.text)
             finally:

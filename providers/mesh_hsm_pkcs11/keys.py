@@ -101,13 +101,18 @@ class Keys:
         return sorted(one for one in found - known if not objects.is_marked(one))
 
     def _entries(self, **wanted: object) -> list[Entry]:
+        shown = self._public(**wanted)  # first: a key that is being made has a record by now
         records = {record.octets: record for record in self.records.all()}
+        ours = {record.label for record in records.values() if _remembered(record)}
         entries: dict[tuple[bytes, Point], Entry] = {}
-        for one in self._public(**wanted):
+        for one in shown:
             record = records.get(one.identifier)
             entry = _foreign(one) if record is None else _remembered(record)
-            if entry is not None and wanted.get("label", entry.label) == entry.label:
-                entries[entry.identifier, entry.public] = entry
+            if entry is None or wanted.get("label", entry.label) != entry.label:
+                continue
+            if record is None and wanted.keys() == {"label"} and entry.label in ours:
+                continue  # anybody may put a key of that label there; by its id it can be had
+            entries[entry.identifier, entry.public] = entry
         labels = Counter(entry.label for entry in entries.values())
         by_id = "identifier" in wanted  # whether others have the label is then not known
         return [

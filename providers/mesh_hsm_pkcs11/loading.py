@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def trouble(path: Path) -> Trouble | None:
             f"there is no PKCS #11 module {path}" if missing
             else f"the PKCS #11 module {path} cannot be read ({os.strerror(error.errno or 0)})",
             "install it, or name another one" if missing
-            else f"check who may read it: ls -lL '{path}'",
+            else f"check who may read it: ls -lL {shlex.quote(str(path))}",
         )  # fmt: skip
     return _by_header(path, header) or _by_loading(path)
 
@@ -120,9 +121,8 @@ def _by_loading(path: Path) -> Trouble | None:
         absent = _ABSENT.match(said)
         remedy = "reinstall it: the maker's package for this very system and its version"
         if absent and absent["library"] != str(path):
-            remedy = (
-                f"install the package that has {absent['library']}; ldd '{path}' shows the rest"
-            )
+            shown = f"ldd {shlex.quote(str(path))} shows the rest"
+            remedy = f"install the package that has {absent['library']}; {shown}"
         return Trouble("PKCS11006", f"the system does not load {path}: {said}", remedy)
     return None
 

@@ -41,13 +41,13 @@ class Login:
         self._sessions = sessions
         self._uri = uri
         self._pin: Pin | None = None
-        self._proved: int | None = None
+        self._proved_in: int | None = None
 
     @property
     def is_in(self) -> bool:
         """Whether nothing more need be asked, as far as we know."""
         now = self._sessions.login_generation
-        return now is not None and now == self._proved == self._sessions.generation
+        return now is not None and now == self._proved_in == self._sessions.generation
 
     def ensure(self, session: Session) -> None:
         """Log in, unless this holder has proved its PIN already. The token's errors pass through.
@@ -55,7 +55,7 @@ class Login:
         Raises ``SecretRequiredError``, ``LastTryError``, ``LockedOutError``, ``WrongSecretError``;
         in all but the last nothing was sent.
         """
-        if self.is_in and session.generation == self._proved:
+        if self.is_in and session.generation == self._proved_in:
             return
         shared = self._sessions
         with shared.login_lock:
@@ -69,7 +69,7 @@ class Login:
                 self._compare(pin)
             else:
                 pin = self._enter(session, flags)
-            shared.login_generation = self._proved = session.generation
+            shared.login_generation = self._proved_in = session.generation
             self._pin = pin
 
     def ask(self, flags: TokenFlag) -> Pin:
@@ -115,7 +115,7 @@ class Login:
 
     def forget(self) -> None:
         """Drop the PIN."""
-        self._pin = self._proved = None
+        self._pin = self._proved_in = None
 
     def changed(self, pin: Pin) -> None:
         """The token has this PIN now, and no other."""
@@ -171,7 +171,7 @@ class Login:
 
     def _refusal(self) -> MeshHsmError:
         """The error for a PIN that was wrong, with what is left now."""
-        self._pin = self._proved = None
+        self._pin = self._proved_in = None
         remaining = attempts(self._sessions.token().flags)
         source = naming.query_attribute(self._uri, "pin-source")
         hint = f"the PIN came from pin-source={source}" if source else None

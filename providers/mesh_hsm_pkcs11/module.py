@@ -86,9 +86,11 @@ class Module:
         """Every slot with a token in it, asked now; ``also_empty``: and those without."""
         return list(self._library.get_slots(token_present=not also_empty))
 
-    def lost(self) -> None:
-        """The module says that it is not initialised: somebody else in this process ended it."""
-        self._initialised = False
+    def lost(self, epoch: int) -> None:
+        """A call of this epoch was told that the module is not initialised: somebody ended it."""
+        with self._lock:
+            if epoch == self.epoch:
+                self._initialised = False
 
     def cut_off(self) -> None:
         """In a forked child: the module's own locks are held by threads that are not here."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from pathlib import Path
 from urllib.parse import unquote
@@ -82,7 +83,7 @@ def _refuse_unless_private(path: Path, descriptor: int) -> None:
     if status.st_mode & 0o077:
         raise AccessError(
             f"the PIN file {path} is open to others",
-            hint=f"chmod 600 {path}, and change the PIN if somebody may have read it",
+            hint=f"chmod 600 {shlex.quote(str(path))}; change the PIN if others may have read it",
         )
 
 

@@ -2,6 +2,10 @@
 
 PKCS #11 knows one login per token and process (v3.0 §5.6.8), and it ends with the last session. So
 everybody here who opened a token shares its sessions, and whoever closes it last ends them.
+
+What may have stopped being valid, and how that is known: the module was initialised anew (its
+``epoch``); the token or the login went away (``generation``); a key was destroyed (``deletions``);
+a single session was left with something in it (``sound``).
 """
 
 from __future__ import annotations
@@ -9,11 +13,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pkcs11
 from pkcs11.exceptions import PKCS11Error, SessionCount, TokenWriteProtected
@@ -24,6 +29,9 @@ from mesh_hsm_pkcs11.cryptoki import Cryptoki
 from mesh_hsm_pkcs11.errors import is_uninitialised
 from mesh_hsm_pkcs11.module import Module
 from mesh_hsm_pkcs11.slots import Found, find_again
+
+if TYPE_CHECKING:
+    from mesh_hsm_pkcs11.dialect import Dialect
 
 LIMIT = 8
 """Sessions at most: more threads than this wait for one another."""
@@ -83,6 +91,7 @@ class Sessions:
     """What this process has open with one token. Made by ``Sessions.of`` and shared."""
 
     _open: ClassVar[dict[tuple[Path, str], Sessions]] = {}
+    _abandoned: ClassVar[deque[Sessions]] = deque()
     _refused: ClassVar[dict[tuple[Path, str], set[bytes]]] = {}
     # Re-entrant: the collector may close a forgotten token while one is being opened.
     _opening: ClassVar[threading.RLock] = threading.RLock()
@@ -95,9 +104,8 @@ class Sessions:
         self.login_generation: int | None = None
         self.login_mark: bytes | None = None
         self.login_lock = threading.RLock()
-        self.memory: dict[str, object] = {}
-        # Marks of PINs that the token has refused; kept after the last holder, for the next.
-        self.refused = self._refused.setdefault((found.module.path, found.name), set())
+        self.dialect: Dialect | None = None
+        self.refused = self.refused_by(found)
         self._holders = 0
         self._token: pkcs11.Token | None = None
         self._idle: list[Session] = []
@@ -113,14 +121,28 @@ class Sessions:
         """The shared sessions with a token; every caller ends with ``release``."""
         key = (found.module.path, found.name)
         with cls._opening:
+            cls._release_abandoned()
             new = cls(found)
             shared = cls._open.setdefault(key, new)
             shared._holders += 1
             return shared
 
+    def abandon(self) -> None:
+        """As ``release``, from the garbage collector, which may run within any of our locks.
+
+        So it waits for none: whoever opens or closes a token next does the work.
+        """
+        self._abandoned.append(self)
+
+    @classmethod
+    def _release_abandoned(cls) -> None:
+        while cls._abandoned:
+            cls._abandoned.popleft().release()
+
     def release(self) -> None:
         """One holder less. The last one ends the login and every session."""
         with self._opening:
+            self._release_abandoned()
             self._holders -= 1
             if self._holders > 0:
                 return
@@ -151,11 +173,10 @@ class Sessions:
             finally:
                 self._give_back(session)
 
-    def start_over(self, failed: int, error: PKCS11Error) -> None:
+    def start_over(self, failed: int, epoch: int, error: PKCS11Error) -> None:
         """Drop everything after ``error`` in a session of generation ``failed``, unless done."""
-        with self._changed:
-            if failed == self.generation and is_uninitialised(error):
-                self.module.lost()
+        if is_uninitialised(error):
+            self.module.lost(epoch)
         with self.module.turn(), self._changed:
             if failed == self.generation:
                 self._forget()
@@ -170,6 +191,11 @@ class Sessions:
             return self._present().slot.get_token()
 
     # -- inside ----------------------------------------------------------------------------------
+
+    @classmethod
+    def refused_by(cls, found: Found) -> set[bytes]:
+        """Marks of PINs that the token has refused; kept after the last holder, for the next."""
+        return cls._refused.setdefault((found.module.path, found.name), set())
 
     @property
     def _fresh(self) -> bool:

@@ -13,6 +13,7 @@ from pkcs11 import Slot, SlotFlag, TokenFlag
 from pkcs11.exceptions import PKCS11Error, TokenNotPresent
 
 from mesh_hsm.custody import Hardware
+from mesh_hsm.errors import DeviceError
 from mesh_hsm_pkcs11.errors import is_uninitialised
 from mesh_hsm_pkcs11.module import Module
 from mesh_hsm_pkcs11.naming import TokenFacts, field
@@ -53,12 +54,13 @@ class Found:
 def present(module: Module) -> list[Found]:
     """Every token there is now. One that fails while it is asked is not there."""
     with module.turn():
+        epoch = module.epoch
         try:
             slots = module.slots()
         except PKCS11Error as error:
             if not is_uninitialised(error):
                 raise
-            module.lost()
+            module.lost(epoch)
             with module.turn():
                 slots = module.slots()
         found = []
@@ -76,10 +78,12 @@ def _keeps_nothing(flags: TokenFlag) -> bool:
 
 def find_again(wanted: Found) -> Found:
     """The same token, perhaps in another slot by now. Raises ``TokenNotPresent``."""
-    for found in present(wanted.module):
-        if found.name == wanted.name:
-            return found
-    raise TokenNotPresent
+    fitting = [found for found in present(wanted.module) if found.name == wanted.name]
+    if len(fitting) > 1:
+        raise DeviceError("two tokens call themselves alike now, serial included: unplug one")
+    if not fitting:
+        raise TokenNotPresent
+    return fitting[0]
 
 
 def with_flags(found: Found, flags: TokenFlag) -> Found:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -36,7 +37,7 @@ def trouble(environment: Mapping[str, str] = os.environ) -> tuple[str, str] | No
         folder = _folder(conf)
         if folder is not None:
             place, subject = folder, f"its token folder {folder}, named in {conf},"
-            remedy = f"mkdir -m 700 '{folder}'"
+            remedy = f"mkdir -m 700 {shlex.quote(str(folder))}"
             list(place.iterdir())
     except FileNotFoundError:
         return f"{subject} is not there", remedy

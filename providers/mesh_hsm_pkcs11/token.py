@@ -11,7 +11,7 @@ from mesh_hsm.custody import PinPolicy
 from mesh_hsm.errors import DeviceError, FormatError, NotFoundError, UnsupportedError
 from mesh_hsm.provider import Capability, DeviceKey, KeySpec, Token, TokenInfo, Use
 from mesh_hsm.uri import Uri
-from mesh_hsm_pkcs11 import capabilities, creating, importing, naming, pins, sealing
+from mesh_hsm_pkcs11 import capabilities, creating, importing, naming, pin_change, sealing
 from mesh_hsm_pkcs11.connection import Connection
 from mesh_hsm_pkcs11.dialect import Dialect
 from mesh_hsm_pkcs11.key import Pkcs11Key
@@ -33,7 +33,7 @@ class Pkcs11Token(Token):
         self.info = info
         self._connection = connection
         self._keys = Keys(connection, records)
-        self._finaliser = weakref.finalize(self, connection.close)
+        self._finaliser = weakref.finalize(self, connection.abandon)
 
     def __repr__(self) -> str:
         return f"Pkcs11Token({self.info.uri})"
@@ -63,7 +63,8 @@ class Pkcs11Token(Token):
 
     def close(self) -> None:
         """Forget the PIN, and end login and sessions if nobody else here has the token open."""
-        self._finaliser()
+        self._finaliser.detach()
+        self._connection.close()
 
     def why_not(self, algorithm: str, use: Use) -> str | None:
         """What the token said when such a key was tried."""
@@ -103,7 +104,7 @@ class Pkcs11Token(Token):
 
     def change_pin(self, uri: Uri) -> None:
         """Change the token's PIN, whichever of its keys is named."""
-        pins.change(self._connection)
+        pin_change.change(self._connection)
 
     # -- inside ----------------------------------------------------------------------------------
 

@@ -95,7 +95,7 @@ def init(session: Session, token: str, label: str, erase: bool, yes: bool, force
     with session.state.writing():
         officer = security_officer(session, uri)
         holds = consent_to_erase(session, uri, erase=erase, yes=yes, force=force)
-        made = officer.initialise(uri, label, session.secrets, erase=holds)
+        made = officer.initialise(holds or uri, label, session.secrets, erase=holds is not None)
     say_what_it_is(session, made)
     session.output.result({"token": describe(made)}, lines(made))
 

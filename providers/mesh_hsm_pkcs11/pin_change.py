@@ -38,6 +38,7 @@ def change(connection: Connection) -> None:
     try:
         connection.run("change its PIN", set_pin, private=False, again=False)
     except DeviceError as error:
+        login.forget()  # the old one is not sent again unasked
         raise DeviceError(
             f"{error}: whether the PIN is the old one or the new one is not known",
             hint="try the new one first; a wrong one costs a try",
