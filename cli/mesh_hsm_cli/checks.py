@@ -16,6 +16,7 @@ from mesh_hsm.errors import MeshHsmError, ProviderUnavailableError
 from mesh_hsm.provider import Diagnoses, Finding, Rooted, Severity
 from mesh_hsm.secret_source import NoSecrets
 from mesh_hsm.uri import Uri
+from mesh_hsm_cli import interrupted
 from mesh_hsm_cli.administrator import own_mesh, verify_filed
 from mesh_hsm_cli.own_device import own_device
 from mesh_hsm_cli.records import filed_devices, load_device, load_mesh
@@ -116,6 +117,14 @@ def _mesh(session: Session, now: datetime) -> Iterator[Finding]:
 
 def _device(session: Session, now: datetime) -> Iterator[Finding]:
     record = load_device(session.state)
+    left = interrupted.load(session.state)
+    if left is not None and record is None:
+        yield Finding(
+            "DEVICE003",
+            Severity.WARNING,
+            f"a device init was interrupted, and left keys on its token: {', '.join(left.labels)}",
+            "run it again with the same --token: it deletes them first",
+        )
     if record is None:
         return
     if record.connection is None:

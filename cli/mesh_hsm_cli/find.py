@@ -49,7 +49,7 @@ def find_token(session: Session, name: str) -> Uri:
     """
     if ":" in name:
         return Uri.parse(name)
-    found = [info.uri for info in all_tokens(session)[0] if info.label == name]
+    found = [info.uri for info in all_tokens(session)[0] if name and info.label == name]
     if len(found) > 1:
         raise _several(name, "tokens", found)
     if not found:
@@ -119,5 +119,6 @@ def udf_begins(public: Any, prefix: str) -> bool:
 def _several(name: str, what: str, found: list[Uri]) -> NotFoundError:
     return NotFoundError(
         f"{name} fits {len(found)} {what}",
-        hint=f"name one of them: {', '.join(quoted(uri) for uri in found[:_SHOWN])}",
+        hint=f"name one of them: {', '.join(quoted(uri) for uri in found[:_SHOWN])}"
+        + (", …" if len(found) > _SHOWN else ""),
     )

@@ -14,7 +14,7 @@ from mesh_hsm.errors import ConflictError, UnsupportedError
 from mesh_hsm.mesh import BaseKeys, ConnectionRequest, OneTimeKey, Signed, create_request
 from mesh_hsm.provider import KeySpec, Seals, Use
 from mesh_hsm.uri import Uri
-from mesh_hsm_cli import choices
+from mesh_hsm_cli import choices, interrupted
 from mesh_hsm_cli.paths import refuse_existing
 from mesh_hsm_cli.records import DeviceRecord, device_path, load_device
 from mesh_hsm_cli.rollback import Rollback
@@ -64,10 +64,14 @@ def init_device(
         if not isinstance(token, Seals):
             raise UnsupportedError(f"{token.info.label} cannot seal the one-time key")
         choices.say_what_it_is(session, token.info)
+        interrupted.clear(session, token)
         specs = _specs(token, wanted)  # every refusal comes before the first key
+        undo.new_file(interrupted.note_path(session.state))
+        note = interrupted.Interrupted(str(token.info.uri))
         keys: dict[str, DeviceKey] = {}
         for (member, *_), spec in zip(KEYS, specs, strict=True):
             undo.new_key(token, spec.label)
+            note = note.announce(session.state, spec.label)
             keys[member] = token.generate(spec)
         once = OneTimeKey.draw()
         sealed = token.seal(f"{wanted.name}-once", once.secret, PinPolicy.NONE)
@@ -82,6 +86,7 @@ def init_device(
         )
         undo.write_new(wanted.request, request.text)
         undo.new_file(path)
+        interrupted.forget(session.state)  # before the record, whose keys nobody may take for left
         record.save(path)
     return record, request
 

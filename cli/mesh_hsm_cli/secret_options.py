@@ -82,7 +82,11 @@ class _Variable:
     name: str
 
     def read(self) -> bytes:
-        return os.environb.get(self.name.encode(), b"")
+        try:
+            return os.environb[self.name.encode()]
+        except KeyError:
+            pass
+        raise SecretRequiredError(f"the environment variable {self.name} is not set")
 
 
 @dataclass(slots=True, repr=False)

@@ -104,6 +104,7 @@ def sweep(keys: Keys) -> None:
     can tell it from a stranger's of the same label: the record stays, so that ``doctor`` names it.
     And a record from before the last boot may be a restored copy: a key that is whole is kept.
     """
+    keys.records.tidy()
     for record in keys.records.all():
         if record.stage is Stage.MADE or (
             record.stage is Stage.MAKING and keys.strangers(record.label)

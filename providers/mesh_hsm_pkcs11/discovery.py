@@ -98,9 +98,12 @@ def refuse_if_others_may_write(path: Path) -> None:
             mode = place.stat().st_mode
             # Farther up, a sticky bit keeps others from moving what is not theirs.
             if mode & stat.S_IWOTH and (place in near or not mode & stat.S_ISVTX):
+                away = "keep it in a folder that others may not write"
                 raise AccessError(
                     f"everybody may write {place}, and so choose code that runs here",
-                    hint=f"see what they wrote, then: chmod o-w {shlex.quote(str(place))}",
+                    hint=away
+                    if mode & stat.S_ISVTX
+                    else f"see what they wrote, then: chmod o-w {shlex.quote(str(place))}",
                 )
 
 

@@ -27,7 +27,8 @@ from mesh_hsm_pkcs11 import cryptoki, naming, slots
 from mesh_hsm_pkcs11.binding import MAPPER
 from mesh_hsm_pkcs11.errors import explained
 from mesh_hsm_pkcs11.pin import Pin
-from mesh_hsm_pkcs11.pin_change import check_new, new_pin
+from mesh_hsm_pkcs11.pin_change import new_pin
+from mesh_hsm_pkcs11.pin_lengths import why_not
 from mesh_hsm_pkcs11.sessions import Sessions
 from mesh_hsm_pkcs11.slots import Found
 
@@ -129,7 +130,10 @@ def _so_pin(found: Found, secrets: SecretSource, uri: str) -> Pin:
             uri=uri,
         )
     pin = Pin(secrets.secret(request))
-    check_new(pin, found)  # a length that it never takes costs no try
+    if trouble := why_not(pin, found):
+        raise WrongSecretError(
+            f"this is not the security officer's PIN, and was not tried: {trouble}", uri=uri
+        )
     return pin
 
 

@@ -13,7 +13,8 @@ import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from struct import Struct
+from typing import BinaryIO, Final, Literal
 
 from mesh_hsm.errors import ProviderUnavailableError
 from mesh_hsm_pkcs11 import softhsm_conf
@@ -21,6 +22,9 @@ from mesh_hsm_pkcs11 import softhsm_conf
 _PROGRAM: Final = Path("/proc/self/exe")
 _HEADER: Final = 20
 _BIG_ENDIAN: Final = 2
+_ELF64: Final = Struct("<32xQ14xHH")  # e_phoff, e_phentsize, e_phnum
+_SEGMENT: Final = Struct("<I4xQ16xQ")  # p_type, p_offset, p_filesz
+_PT_LOAD: Final = 1
 # e_machine of the ELF header (System V ABI), as distributions call the processors.
 _PROCESSORS: Final = {
     0x03: "x86",
@@ -73,6 +77,7 @@ def trouble(path: Path) -> Trouble | None:
             return _no_module(path, "it is no file")
         with path.open("rb") as file:
             header = file.read(_HEADER)
+            whole = _is_whole(file, status.st_size)
     except OSError as error:
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         return Trouble(
@@ -82,7 +87,10 @@ def trouble(path: Path) -> Trouble | None:
             "install it, or name another one" if missing
             else f"check who may read it: ls -lL {shlex.quote(str(path))}",
         )  # fmt: skip
-    return _by_header(path, header) or _by_loading(path)
+    if trouble := _by_header(path, header):
+        return trouble
+    # The system maps what the file claims to have, and the process dies at the first touch.
+    return _by_loading(path) if whole else _no_module(path, "the file is cut off")
 
 
 def does_not_start(path: Path, said: str) -> Trouble:
@@ -139,6 +147,26 @@ def _ours() -> _Machine | None:
             return _machine(file.read(_HEADER))
     except OSError:
         return None
+
+
+def _is_whole(file: BinaryIO, size: int) -> bool:
+    """Whether a 64-bit ELF file has every segment that it says is loaded from it."""
+    file.seek(0)
+    header = file.read(_ELF64.size)
+    if len(header) < _ELF64.size or header[:6] != b"\x7fELF\x02\x01":
+        return True  # of another kind: whoever loads it says what is wrong
+    offset, entry, count = _ELF64.unpack(header)
+    if entry < _SEGMENT.size:
+        return False
+    for number in range(count):
+        file.seek(offset + number * entry)
+        octets = file.read(_SEGMENT.size)
+        if len(octets) < _SEGMENT.size:
+            return False
+        kind, begin, length = _SEGMENT.unpack(octets)
+        if kind == _PT_LOAD and begin + length > size:
+            return False
+    return True
 
 
 def _machine(header: bytes) -> _Machine | None:

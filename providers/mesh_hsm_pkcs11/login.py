@@ -27,6 +27,7 @@ from mesh_hsm.uri import Uri
 from mesh_hsm_pkcs11 import cryptoki, naming, pin_source
 from mesh_hsm_pkcs11.errors import GONE, explain, locked_out
 from mesh_hsm_pkcs11.pin import Pin
+from mesh_hsm_pkcs11.pin_lengths import why_not
 from mesh_hsm_pkcs11.sessions import Session, Sessions
 
 _NONE: Final = Pin(b"")
@@ -87,6 +88,12 @@ class Login:
         pin = self._given(request)
         if not pin:
             raise SecretRequiredError(f"the PIN of {request.subject} is empty", uri=str(self._uri))
+        if trouble := why_not(pin, self._sessions.found):
+            raise WrongSecretError(
+                f"this is not the PIN of {request.subject}, and was not tried: {trouble}",
+                attempts_remaining=remaining,
+                uri=str(self._uri),
+            )
         self._refuse_again(pin, remaining)
         return pin
 
@@ -174,7 +181,8 @@ class Login:
         self._pin = self._proved_in = None
         remaining = attempts(self._sessions.token().flags)
         source = naming.query_attribute(self._uri, "pin-source")
-        hint = f"the PIN came from pin-source={source}" if source else None
+        said = "the token does not tell how many tries are left" if remaining is None else None
+        hint = f"the PIN came from pin-source={source}" if source else said
         if remaining == 0:
             return WrongSecretError(
                 "the token refused the PIN and is locked now",

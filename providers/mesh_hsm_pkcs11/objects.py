@@ -64,6 +64,11 @@ def is_marked(identifier: bytes) -> bool:
     return _use_octet(identifier).lower() in {SEALING, *_BY_OCTET}
 
 
+def is_for_sealing(identifier: bytes) -> bool:
+    """Whether a CKA_ID is that of a key to seal under."""
+    return _use_octet(identifier) == SEALING
+
+
 def publics(session: Session, **wanted: Any) -> Iterator[PublicObject]:
     """The elliptic public keys on the token, all or those with ``label`` or ``identifier``."""
     template: dict[Attribute, Any] = {

@@ -10,6 +10,7 @@ from mesh_hsm.errors import DeviceError, FormatError, UnsupportedError
 from mesh_hsm.secret_source import SecretKind, SecretRequest, SecretSource
 from mesh_hsm_pkcs11.connection import Connection
 from mesh_hsm_pkcs11.pin import Pin
+from mesh_hsm_pkcs11.pin_lengths import why_not
 from mesh_hsm_pkcs11.sessions import Session
 from mesh_hsm_pkcs11.slots import Found
 
@@ -50,13 +51,6 @@ def change(connection: Connection) -> None:
 def new_pin(secrets: SecretSource, found: Found, kind: SecretKind) -> Pin:
     """Ask for a new PIN, and refuse one that the token would not take."""
     pin = Pin(secrets.secret(SecretRequest(kind, f"token {found.facts.label}".rstrip())))
-    check_new(pin, found)
+    if trouble := why_not(pin, found):
+        raise FormatError(f"the {kind} will not do: {trouble}")
     return pin
-
-
-def check_new(pin: Pin, found: Found) -> None:
-    """Refuse a length that the token says it does not take. Lengths are in octets."""
-    shortest, longest = found.shortest_pin, found.longest_pin or 255
-    _ = pin.text
-    if not max(shortest, 1) <= len(pin) <= longest:
-        raise FormatError(f"this token's PINs have {max(shortest, 1)} to {longest} octets")

@@ -114,6 +114,12 @@ class Records:
                 found.append(_read(path))
         return sorted(found, key=lambda record: record.label)
 
+    def tidy(self) -> None:
+        """Remove what a killed process had begun to write. Within ``locked`` only."""
+        for path in self.folder.glob(".*.tmp"):
+            with storage_errors("remove", path):
+                path.unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Forget every key: the token was erased."""
         for path in self.folder.glob(f"*{_SUFFIX}"):

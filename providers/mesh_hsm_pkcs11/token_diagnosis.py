@@ -196,7 +196,9 @@ def _of_keys(found: Found, uri: Uri, remembered: list[Record]) -> Iterator[Findi
     elsewhere = sorted(
         label
         for identifier, label in shown.items()
-        if objects.is_marked(identifier) and identifier not in made.keys() | interrupted
+        if objects.is_marked(identifier)
+        and not objects.is_for_sealing(identifier)
+        and identifier not in made.keys() | interrupted
     )
     if elsewhere:
         yield Finding(
