@@ -26,8 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         _OPTION,
         action="append",
         default=[],
-        metavar="NAME",
-        help="fail instead of skipping where this simulator (swtpm, softhsm) is absent",
+        choices=("swtpm", "softhsm"),
+        help="fail instead of skipping where this simulator is absent",
     )
 
 
