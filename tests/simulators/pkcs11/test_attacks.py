@@ -21,7 +21,13 @@ from softhsm_bench import SofthsmBench
 
 from mesh_hsm.curves import P384, SecretScalar
 from mesh_hsm.custody import PinPolicy
-from mesh_hsm.errors import AccessError, DeviceError, UnsupportedError, WrongSecretError
+from mesh_hsm.errors import (
+    AccessError,
+    DeviceError,
+    NotFoundError,
+    UnsupportedError,
+    WrongSecretError,
+)
 from mesh_hsm.provider import DeviceKey, KeySpec, Token, Use
 from mesh_hsm.secret_source import NoSecrets, SecretKind
 from mesh_hsm.testing.conformance import Asked
@@ -159,6 +165,25 @@ def test_a_public_key_is_the_one_that_was_made(
     assert agrees(found)
 
 
+@pytest.mark.parametrize("taken", [False, True], ids=["beside", "instead"])
+def test_a_label_is_the_one_of_the_key_that_was_made(
+    hsm: Hsm, stranger: Callable[[], Stranger], taken: bool
+) -> None:
+    """A stranger gives it to a whole pair of its own, beside ours or where ours was."""
+    made = hsm.open().generate(OURS)
+    evil = stranger()
+    if taken:
+        evil.take("ours")
+    for leave in (evil.show, evil.bring):
+        leave("ours", FALSE.replace(b"w", b"e"))
+    token = hsm.open()
+    if taken:
+        with pytest.raises(NotFoundError):
+            token.key(made.uri)
+    else:
+        assert token.key(made.uri).public == made.public
+
+
 @pytest.mark.parametrize("use", [Use.ENCRYPT, Use.SIGN])
 def test_a_key_of_another_machine_is_used_only_if_its_halves_belong_together(
     hsm: Hsm, stranger: Callable[[], Stranger], elsewhere: Path, use: Use
@@ -236,7 +261,8 @@ def changed_back(hsm: Hsm) -> Iterator[None]:
 def test_a_pin_change_whose_answer_was_lost_is_not_repeated(hsm: Hsm) -> None:
     """The old PIN is wrong by then, and no try is wasted to find that out."""
     hsm.interposer.set_tries(3)
-    token = hsm.open(asked(hsm.rig.pin))
+    secrets = asked(hsm.rig.pin)
+    token = hsm.open(secrets)
     with changed_back(hsm):
         hsm.interposer.fail("C_SetPIN", Rv.DEVICE_REMOVED, after=True)
         with (
@@ -246,6 +272,12 @@ def test_a_pin_change_whose_answer_was_lost_is_not_repeated(hsm: Hsm) -> None:
             token.change_pin(token.info.uri)
         assert (calls.count("C_Login"), calls.count("C_SetPIN")) == (1, 1)
         assert not hsm.bare.token_info(slot_of(token)).flags & PIN_COUNT_LOW
+        hsm.interposer.remove(slot_of(token))
+        hsm.interposer.insert(slot_of(token))
+        secrets.wrong = frozenset({SecretKind.PIN})
+        with pytest.raises(WrongSecretError):  # of the one that is asked for now
+            token.generate(SIGNS)
+        assert [request.kind for request in secrets.requests].count(SecretKind.PIN) == 2
 
 
 def test_an_expired_pin_can_be_changed(hsm: Hsm) -> None:
