@@ -1,4 +1,4 @@
-"""What ``doctor`` finds wrong with a PKCS #11 token. Open this file for PKCS11014 to PKCS11026.
+"""What ``doctor`` finds wrong with a PKCS #11 token. Open this file for PKCS11014 to PKCS11027.
 
 Told by its flags, by what it shows before a login, and by what we remember of its keys.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pkcs11 import Attribute, ObjectClass, TokenFlag
 
+from mesh_hsm.curves import Point
 from mesh_hsm.custody import Hardware
 from mesh_hsm.errors import MeshHsmError
 from mesh_hsm.provider import Finding, Severity
@@ -180,7 +181,7 @@ def _of_flags(found: Found, uri: str) -> Iterator[Finding]:
 
 def _of_keys(found: Found, uri: Uri, remembered: list[Record]) -> Iterator[Finding]:
     token = subject(found)
-    shown, private = _shown(found, uri)
+    shown, private, points = _shown(found, uri)
     for record in remembered:
         if record.stage is not Stage.MADE:
             strangers = [
@@ -225,6 +226,20 @@ def _of_keys(found: Found, uri: Uri, remembered: list[Record]) -> Iterator[Findi
                 f"{token} does not show the key {_printable(record.label)} any more",
                 "if it was not deleted on purpose, make a new one where it was used",
             )
+    for identifier, record in made.items():
+        if any(_is_another(point, record.point) for point in points.get(identifier, ())):
+            yield Finding(
+                "PKCS11027",
+                Severity.WARNING,
+                f"{token} shows another public key for {_printable(record.label)} than was made",
+                "here the right one is used all the same, on other machines perhaps not; find out "
+                "who reaches the token, and make a new key where others took it from there",
+            )
+
+
+def _is_another(shown: Point, made: Point | None) -> bool:
+    # By x alone: tokens do not keep the sign of X25519 and X448.
+    return made is not None and (shown.curve, shown.x) != (made.curve, made.x)
 
 
 def _interrupted(
@@ -259,17 +274,23 @@ def _delete(found: Found, identifier: bytes, kind: str) -> str:
     )
 
 
-def _shown(found: Found, uri: Uri) -> tuple[dict[bytes, str], dict[bytes, str]]:
-    """CKA_ID and label of the public keys, and of the private keys that it shows to anybody."""
+Shown = tuple[dict[bytes, str], dict[bytes, str], dict[bytes, list[Point]]]
+
+
+def _shown(found: Found, uri: Uri) -> Shown:
+    """What it shows to anybody, by CKA_ID: labels of public keys, of private keys, and points."""
     names = (Attribute.ID, Attribute.LABEL)
 
-    def look(session: Session) -> tuple[dict[bytes, str], dict[bytes, str]]:
+    def look(session: Session) -> Shown:
         shown: list[dict[bytes, str]] = []
         for kind in (ObjectClass.PUBLIC_KEY, ObjectClass.PRIVATE_KEY):
             things = objects.search(session, {Attribute.CLASS: kind, Attribute.TOKEN: True})
             told = [read(thing, names) for thing in things]
             shown.append({one.get(names[0], b""): str(one.get(names[1], "")) for one in told})
-        return shown[0], shown[1]
+        points: dict[bytes, list[Point]] = {}
+        for one in objects.publics(session):
+            points.setdefault(one.identifier, []).append(one.point)
+        return shown[0], shown[1], points
 
     connection = Connection(found, NoSecrets(), uri)
     try:

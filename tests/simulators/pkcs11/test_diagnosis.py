@@ -675,6 +675,37 @@ def test_a_key_that_is_gone(softhsm_token: Softhsm, records: Path, tmp_path: Pat
     assert "does not show the key build any more" in found["PKCS11026"].problem
 
 
+@pytest.mark.parametrize("beside", [False, True], ids=["instead", "beside"])
+def test_another_public_key_than_was_made(
+    softhsm_token: Softhsm, records: Path, beside: bool
+) -> None:
+    """Which anybody can put there: it takes no PIN."""
+    make_key(softhsm_token, records, "build")
+    make_key(softhsm_token, records, "untouched")
+    attribute = pkcs11.Attribute
+    with token_of(softhsm_token).slot.get_token().open(rw=True) as session:
+        keys = {
+            key.label: key
+            for key in session.get_objects({attribute.CLASS: pkcs11.ObjectClass.PUBLIC_KEY})
+        }
+        false = {
+            attribute.CLASS: pkcs11.ObjectClass.PUBLIC_KEY,
+            attribute.KEY_TYPE: pkcs11.KeyType.EC,
+            attribute.TOKEN: True,
+            attribute.LABEL: "build",
+            attribute.ID: keys["build"].id,
+            attribute.EC_PARAMS: keys["build"][attribute.EC_PARAMS],
+            attribute.EC_POINT: keys["untouched"][attribute.EC_POINT],
+        }
+        if not beside:
+            keys["build"].destroy()
+        session.create_object(false)
+    found = findings(records)
+    assert set(found) == {SIMULATED, "PKCS11027"}
+    assert found["PKCS11027"].severity is Severity.WARNING
+    assert "shows another public key for build" in found["PKCS11027"].problem
+
+
 def test_a_private_key_without_its_public_half(softhsm_token: Softhsm, records: Path) -> None:
     token = token_of(softhsm_token).slot.get_token()
     identifier = b"mesh-hsm\x01s" + bytes(10)
