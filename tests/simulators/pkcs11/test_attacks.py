@@ -6,10 +6,15 @@ PIN (PKCS #11 v3.0 §5.6.1): what a token shows is no more than what was put the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from ctypes import Array, byref, c_ulong
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest import mock
 from urllib.parse import quote
 
 import bare_module as p11
@@ -17,10 +22,11 @@ import pytest
 from bare_module import BareModule, Template
 from interposed_bench import wrapped
 from interposer import Rv
+from pkcs11.exceptions import DomainParamsInvalid
 from softhsm_bench import SofthsmBench
 
-from mesh_hsm.curves import P384, SecretScalar
-from mesh_hsm.custody import PinPolicy
+from mesh_hsm.curves import P256, P384, SecretScalar
+from mesh_hsm.custody import CustodyClass, PinPolicy
 from mesh_hsm.errors import (
     AccessError,
     DeviceError,
@@ -34,6 +40,8 @@ from mesh_hsm.testing.conformance import Asked
 from mesh_hsm.uri import Uri
 from mesh_hsm_pkcs11 import Pkcs11Provider, slots, trying
 from mesh_hsm_pkcs11.curve_forms import OIDS
+from mesh_hsm_pkcs11.templates import Wish
+from mesh_hsm_pkcs11.token import Pkcs11Token
 
 from .conftest import Hsm, answers, slot_of
 
@@ -44,7 +52,7 @@ FALSE = b"mesh-hsm\x01w" + bytes(10)
 """The CKA_ID of a sealing key, for all that one can see."""
 WRONG = "0000-0000"
 CHANGED = "a changed PIN"
-PIN_EXPIRED = 0xA3
+ATTRIBUTE_TYPE_INVALID, PIN_EXPIRED = 0x12, 0xA3
 PIN_COUNT_LOW = 1 << 16
 
 
@@ -394,3 +402,96 @@ def test_a_pin_is_given_to_no_token_that_another_one_passes_for(
             with pytest.raises(DeviceError, match="alike"):
                 job(uri)
     monkeypatch.undo()
+
+
+# -- modules that answer in their own way ----------------------------------------------------------
+
+
+@contextmanager
+def answering(token: Pkcs11Token, name: str, answer: Callable[..., int]) -> Iterator[None]:
+    """The module's function ``name`` is called through ``answer``, which is given it first."""
+    functions = token._connection.sessions.module.cryptoki._functions
+    with mock.patch.dict(functions, {name: partial(answer, functions[name])}):
+        yield
+
+
+def one_at_a_time(
+    real: Callable[..., int], session: object, found: object, _: object, count: object
+) -> int:
+    """C_FindObjects of a module that gives fewer objects than it may."""
+    return real(session, found, c_ulong(1), count)
+
+
+def stops_at_the_first(
+    real: Callable[..., int], session: object, key: object, asked: Any, _: object
+) -> int:
+    """C_GetAttributeValue of a module that ends at what it does not know: ALWAYS_AUTHENTICATE."""
+    for one in asked if isinstance(asked, Array) else [asked._obj]:
+        if one.type == p11.ALWAYS_AUTHENTICATE:
+            one.size = p11.UNAVAILABLE
+            return ATTRIBUTE_TYPE_INVALID
+        if value := real(session, key, byref(one), c_ulong(1)):
+            return value
+    return 0
+
+
+def test_every_key_is_found_however_few_the_module_gives_at_once(hsm: Hsm) -> None:
+    token = hsm.open()
+    labels = ["one", "three", "two"]
+    for label in labels:
+        token.generate(replace(SIGNS, label=label))
+    with answering(token, "C_FindObjects", one_at_a_time):
+        assert [key.label for key in list(token.keys())] == labels
+
+
+def test_what_the_module_left_untouched_is_no_answer(hsm: Hsm) -> None:
+    token = hsm.open()
+    token.keys()
+    with answering(token, "C_GetAttributeValue", stops_at_the_first):
+        key = token.generate(OURS)
+        assert key.custody().custody is CustodyClass.GENERATED
+
+
+def told_otherwise(wanted: Callable[[Wish], Wish]) -> AbstractContextManager[object]:
+    """Keys are made otherwise than the token is told."""
+    told = trying._ask
+    return mock.patch.object(
+        trying,
+        "_ask",
+        lambda session, wish, *more: told(session, wanted(wish), *more),
+    )
+
+
+def test_a_key_that_the_token_does_not_keep_is_no_key(hsm: Hsm) -> None:
+    """It would be gone with the session, and with it whatever is encrypted to it."""
+    token = hsm.open()
+    with told_otherwise(lambda wish: replace(wish, token=False)), pytest.raises(UnsupportedError):
+        token.generate(OURS)
+    assert not list(token.keys())
+
+
+def test_a_curve_that_is_refused_hides_no_other(hsm: Hsm) -> None:
+    """P-256 is the first that is tried, and some policies forbid it."""
+
+    def refuse(wish: Wish) -> Wish:
+        if wish.curve is P256:
+            raise DomainParamsInvalid
+        return wish
+
+    with told_otherwise(refuse):
+        offered = {one.algorithm for one in hsm.open().capabilities()}
+    assert "P-256" not in offered
+    assert {"P-384", "X25519", "Ed448"} <= offered
+
+
+def test_a_record_from_a_copy_destroys_no_key(hsm: Hsm) -> None:
+    """The folder was copied while the key was being made, and put back when it was in use."""
+    token = hsm.open()
+    token.generate(OURS)
+    (path,) = hsm.records.rglob("*.key.json")
+    record = json.loads(path.read_text())
+    then = {"stage": "making", "public": "", "boot": "before"}
+    path.write_text(json.dumps({name: then.get(name, told) for name, told in record.items()}))
+    token.generate(replace(SIGNS, label="another"))
+    assert [key.label for key in list(token.keys())] == ["another", "ours"]
+    token.delete(token.info.uri.with_attribute("object", "ours"))
