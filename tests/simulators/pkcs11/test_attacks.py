@@ -13,6 +13,7 @@ from ctypes import Array, byref, c_ulong
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 from unittest import mock
 from urllib.parse import quote
@@ -38,7 +39,7 @@ from mesh_hsm.provider import DeviceKey, KeySpec, Token, Use
 from mesh_hsm.secret_source import NoSecrets, SecretKind
 from mesh_hsm.testing.conformance import Asked
 from mesh_hsm.uri import Uri
-from mesh_hsm_pkcs11 import Pkcs11Provider, slots, trying
+from mesh_hsm_pkcs11 import Pkcs11Provider, sealing, slots, trying
 from mesh_hsm_pkcs11.curve_forms import OIDS
 from mesh_hsm_pkcs11.templates import Wish
 from mesh_hsm_pkcs11.token import Pkcs11Token
@@ -404,6 +405,34 @@ def test_a_pin_is_given_to_no_token_that_another_one_passes_for(
     monkeypatch.undo()
 
 
+def test_a_pin_is_given_to_no_twin_that_came_while_the_token_was_away(hsm: Hsm) -> None:
+    """Which of the two it was before, nobody can tell."""
+    look, twin = slots._look, hsm.rig.add_token(hsm.rig.label)
+
+    def without_serial(*arguments: object) -> object:
+        found = look(*arguments)
+        return replace(found, facts=replace(found.facts, serial=""))
+
+    uri = hsm.open().generate(SIGNS).uri
+    bare, own = hsm.bare, hsm.slot
+    (other,) = (s for s in bare.slots() if bare.token_info(s).serial.decode() == twin.serial)
+    hsm.close()
+    hsm.interposer.remove(other)
+    with mock.patch.object(slots, "_look", without_serial):
+        nameless = Uri.parse(hsm.rig.uri).without("serial")
+        key = hsm.open(uri=str(nameless), records=hsm.records).key(uri.without("serial"))
+        key.sign(DIGEST)
+        hsm.interposer.remove(own)
+        for slot in (own, other):
+            hsm.interposer.insert(slot)
+        with (
+            hsm.interposer.counted() as calls,
+            pytest.raises(DeviceError, match="alike"),
+        ):
+            key.sign(DIGEST)
+    assert "C_Login" not in calls
+
+
 # -- modules that answer in their own way ----------------------------------------------------------
 
 
@@ -495,3 +524,44 @@ def test_a_record_from_a_copy_destroys_no_key(hsm: Hsm) -> None:
     token.generate(replace(SIGNS, label="another"))
     assert [key.label for key in list(token.keys())] == ["another", "ours"]
     token.delete(token.info.uri.with_attribute("object", "ours"))
+
+
+# -- what is left in a traceback -------------------------------------------------------------------
+
+
+def told_by(error: BaseException | None, secret: object) -> list[str]:
+    """The provider's frames below an error, and below its causes, that hold a secret."""
+    found = []
+    while error is not None:
+        for frame, _ in walk_tb(error.__traceback__):
+            if "mesh_hsm_pkcs11" in frame.f_code.co_filename:
+                held = frame.f_locals.items()
+                found += [f"{frame.f_code.co_name}: {n}" for n, told in held if told == secret]
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def test_a_wrong_pin_from_a_file_stands_in_no_traceback(hsm: Hsm, tmp_path: Path) -> None:
+    uri = hsm.open().generate(SIGNS).uri
+    hsm.close()
+    file = tmp_path / "pin"
+    file.write_text(WRONG)
+    file.chmod(0o600)
+    key = hsm.open(NoSecrets(), uri=f"{hsm.rig.uri}?pin-source=file:{file}").key(uri)
+    for _ in ("sent", "not sent again"):
+        with pytest.raises(WrongSecretError) as caught:
+            key.sign(DIGEST)
+        assert told_by(caught.value, WRONG.encode()) == []
+
+
+def test_an_agreement_stands_in_no_traceback_of_an_altered_secret(hsm: Hsm) -> None:
+    token = hsm.open()
+    sealed = bytearray(token.seal("seed", b"a seed"))
+    sealed[-1] ^= 1
+    agreed: list[bytes] = []
+    with mock.patch.object(sealing.Box, "open", autospec=True) as opening:
+        opening.side_effect = lambda box, Z, *_: agreed.append(Z)
+        token.unseal(bytes(sealed))
+    with pytest.raises(DeviceError) as caught:
+        token.unseal(bytes(sealed))
+    assert told_by(caught.value, agreed[0]) == []
