@@ -167,7 +167,7 @@ def test_a_public_key_is_the_one_that_was_made(
     token = hsm.open()
     uri = made.uri
     if named == "id":
-        uri = Uri.parse(f"{token.info.uri};id={quote(evil.taken[0][p11.ID])}")
+        uri = Uri.parse(f"{token.info.uri};id={quote(evil.taken[0][p11.ID], safe='')}")
     found = token.key(uri)
     assert found.public == made.public
     assert [key.public for key in list(token.keys())] == [made.public]
