@@ -49,11 +49,14 @@ def find_token(session: Session, name: str) -> Uri:
     """
     if ":" in name:
         return Uri.parse(name)
-    found = [info.uri for info in all_tokens(session)[0] if name and info.label == name]
+    listed, failed = all_tokens(session)
+    found = [info.uri for info in listed if name and info.label == name]
     if len(found) > 1:
         raise _several(name, "tokens", found)
     if not found:
-        raise NotFoundError(f"no token is called {name}", hint="mesh-hsm token list")
+        if failed:
+            session.output.notice(f"{failed[0]}; it is perhaps the one")
+        raise NotFoundError(f"no token is called '{name}'", hint="mesh-hsm token list")
     return found[0]
 
 

@@ -55,15 +55,11 @@ def add(keys: Keys, spec: KeySpec, make: Maker, record: Record) -> Entry:
     do or makes otherwise than it was told.
     """
     connection = keys.connection
+    _check_label(keys, spec.label)
     connection.run("let you in", lambda session: None)  # nobody else waits while a PIN is typed
     with keys.records.locked():
         sweep(keys)
-        if keys.label_taken(spec.label):
-            raise ConflictError(
-                f"this token already has a key {spec.label}",
-                hint="choose another label, or delete that key first",
-                uri=str(connection.uri),
-            )
+        _check_label(keys, spec.label)
         connection.run("let a key be tried", lambda session: _rehearse(keys, session, spec))
         try:
             keys.records.save(record)
@@ -78,6 +74,15 @@ def add(keys: Keys, spec: KeySpec, make: Maker, record: Record) -> Entry:
                 _destroy(keys, record)
             raise
     return made
+
+
+def _check_label(keys: Keys, label: str) -> None:
+    if keys.label_taken(label):
+        raise ConflictError(
+            f"this token already has a key {label}",
+            hint="choose another label, or delete that key first",
+            uri=str(keys.connection.uri),
+        )
 
 
 def delete(keys: Keys, entry: Entry) -> None:

@@ -7,6 +7,7 @@ none of it. So each curve is tried with a session key, which leaves no trace on 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -65,8 +66,8 @@ class Dialect:
 
     Of an algorithm and whether it signs, ``refusals`` say why it cannot be had, ``proved`` that it
     was seen to work, with a key of the class in ``custody``; what is in neither is unknown.
-    ``left_out`` are attributes that the token will not be told, once it was ``asked``
-    for session keys (False) or for stored ones (True);
+    ``left_out`` are attributes that the token will not be told of session keys (False) and of
+    stored ones (True), once that is known; ``trying`` is held while something is tried;
     ``no_trials`` has False if it makes no session keys before a login, True if none after one.
     ``der_points`` tells by curve whether public points come in an OCTET STRING; keys of the curves
     in ``not_unwrapped`` enter the token in the clear only. ``halves`` are CKA_IDs and public keys
@@ -77,8 +78,7 @@ class Dialect:
     sessions: Sessions
     recipes: dict[str, Recipe] = field(default_factory=dict)
     ways: dict[str, Way] = field(default_factory=dict)
-    asked: set[bool] = field(default_factory=set)
-    left_out: frozenset[Attribute] = frozenset()
+    left_out: dict[bool, frozenset[Attribute]] = field(default_factory=dict)
     proved: set[tuple[str, bool]] = field(default_factory=set)
     custody: dict[tuple[str, bool], CustodyClass] = field(default_factory=dict)
     refusals: dict[tuple[str, bool], Refusal] = field(default_factory=dict)
@@ -87,6 +87,7 @@ class Dialect:
     not_unwrapped: set[str] = field(default_factory=set)
     halves: set[tuple[bytes, Point]] = field(default_factory=set)
     asks: dict[bytes, bool] = field(default_factory=dict)
+    trying: threading.RLock = field(default_factory=threading.RLock)
     _listed: dict[int, tuple[MechanismFlag, int, int]] | None = None
 
     @classmethod
@@ -105,6 +106,10 @@ class Dialect:
         if self._listed is None:
             self._listed = _mechanisms(self.sessions)
         return self._listed
+
+    def told_without(self, *, token: bool) -> frozenset[Attribute]:
+        """The attributes to leave out, as far as is known: of such keys, or of the other kind."""
+        return self.left_out.get(token, self.left_out.get(not token, frozenset()))
 
     def recipes_for(self, name: str) -> tuple[Recipe, ...]:
         """The recipes worth trying: the one that worked, else those whose mechanism is listed."""

@@ -22,7 +22,7 @@ from pkcs11 import MGF, Attribute, Mechanism, ObjectClass
 from pkcs11 import exceptions as ckr
 from pkcs11.exceptions import PKCS11Error
 
-from mesh_hsm.curves import SecretScalar, curve
+from mesh_hsm.curves import SecretScalar
 from mesh_hsm.custody import CustodyClass
 from mesh_hsm.errors import UnsupportedError
 from mesh_hsm.provider import KeySpec
@@ -65,15 +65,15 @@ class _NotUnwrappedError(UnsupportedError):
     """The token takes no such share wrapped; there is another way."""
 
 
-def import_scalar(keys: Keys, spec: KeySpec, scalar: int, known_by: tuple[str, ...]) -> Entry:
-    """Put a raw scalar in [1, n) on the token, or leave nothing.
+def import_share(
+    keys: Keys, spec: KeySpec, share: SecretScalar, known_by: tuple[str, ...]
+) -> Entry:
+    """Put a raw scalar on the token, or leave nothing.
 
-    Raises ``FormatError`` for another number, ``UnsupportedError`` for an EdDSA key or a token
-    that takes none from outside, and what ``creating.add`` raises.
+    Raises ``UnsupportedError`` for a token that takes none from outside, and what ``creating.add``
+    raises.
     """
-    c = curve(spec.algorithm)
-    share = SecretScalar(c, scalar)
-    del scalar  # no traceback from below shows it
+    c = share.curve
     odd = c.family == "montgomery" and share.public().is_odd
     dialect = Dialect.of(keys.connection.sessions)
     record = Record(
@@ -206,7 +206,7 @@ def _transport_pair(
             bits,
             mechanism=mechanism(Mech.RSA_PKCS_KEY_PAIR_GEN),
             capabilities=0,
-            public_template=templates.without(public_template, dialect.left_out),
+            public_template=templates.without(public_template, dialect.told_without(token=False)),
             private_template=templates.transport_private(passing.identifier),
         )
     )
@@ -324,7 +324,7 @@ def _create(session: Session, template: Template) -> Handle:
 
 def _left_out(dialect: Dialect) -> list[frozenset[Attribute]]:
     """What was left out when the token generated keys, then everything that can be."""
-    return list(dict.fromkeys((dialect.left_out, frozenset(OPTIONAL))))
+    return list(dict.fromkeys((dialect.told_without(token=True), frozenset(OPTIONAL))))
 
 
 def _first(attempts: Iterable[Callable[[], T]], undo: Callable[[], None] | None = None) -> T:

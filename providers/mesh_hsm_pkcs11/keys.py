@@ -71,7 +71,12 @@ class Keys:
             wanted["identifier"] = name.identifier
         found = self._entries(**wanted)
         if not found:
-            raise NotFoundError("there is no such key of ours on this token", uri=uri)
+            called = f" {name.label}" if name.label is not None else ""
+            raise NotFoundError(
+                f"there is no key{called} of ours on this token",
+                hint="if it was deleted, files open with the backup: mesh-hsm dare decode --backup",
+                uri=uri,
+            )
         if len(found) > 1:
             raise NotFoundError(
                 f"{len(found)} keys on this token have that name",

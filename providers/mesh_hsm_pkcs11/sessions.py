@@ -92,7 +92,7 @@ class Sessions:
 
     _open: ClassVar[dict[tuple[Path, str], Sessions]] = {}
     _abandoned: ClassVar[deque[Sessions]] = deque()
-    _refused: ClassVar[dict[tuple[Path, str], set[bytes]]] = {}
+    _refused: ClassVar[dict[tuple[Path, str, int], set[bytes]]] = {}
     # Re-entrant: the collector may close a forgotten token while one is being opened.
     _opening: ClassVar[threading.RLock] = threading.RLock()
 
@@ -105,7 +105,6 @@ class Sessions:
         self.login_mark: bytes | None = None
         self.login_lock = threading.RLock()
         self.dialect: Dialect | None = None
-        self.refused = self.refused_by(found)
         self._holders = 0
         self._token: pkcs11.Token | None = None
         self._idle: list[Session] = []
@@ -156,6 +155,11 @@ class Sessions:
                         self.module.cryptoki.logout(self._idle[-1].handle)
                 self._forget()
 
+    @property
+    def refused(self) -> set[bytes]:
+        """Marks of PINs that the token has refused in this process."""
+        return self.refused_by(self.found)
+
     # -- lending ---------------------------------------------------------------------------------
 
     @contextmanager
@@ -194,8 +198,12 @@ class Sessions:
 
     @classmethod
     def refused_by(cls, found: Found) -> set[bytes]:
-        """Marks of PINs that the token has refused; kept after the last holder, for the next."""
-        return cls._refused.setdefault((found.module.path, found.name), set())
+        """Marks of PINs that the token has refused; kept after the last holder, for the next.
+
+        Until the module is initialised anew: then the token may be another one.
+        """
+        key = (found.module.path, found.name, found.module.epoch)
+        return cls._refused.setdefault(key, set())
 
     @property
     def _fresh(self) -> bool:

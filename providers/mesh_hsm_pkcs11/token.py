@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Final
 
-from mesh_hsm.curves import CURVES, XOnly
+from mesh_hsm.curves import CURVES, SecretScalar, XOnly, curve
 from mesh_hsm.custody import PinPolicy
 from mesh_hsm.errors import DeviceError, FormatError, NotFoundError, UnsupportedError
 from mesh_hsm.provider import Capability, DeviceKey, KeySpec, Token, TokenInfo, Use
@@ -77,7 +77,9 @@ class Pkcs11Token(Token):
     def import_scalar(self, spec: KeySpec, scalar: int, known_by: tuple[str, ...]) -> DeviceKey:
         """Take a scalar mod n, wrapped on its way in if the token unwraps keys."""
         self._check(spec)
-        return self._key(importing.import_scalar(self._keys, spec, scalar, known_by))
+        share = SecretScalar(curve(spec.algorithm), scalar)
+        del scalar  # no traceback from below shows it
+        return self._key(importing.import_share(self._keys, spec, share, known_by))
 
     def seal(self, label: str, secret: bytes, pin: PinPolicy = PinPolicy.NONE) -> bytes:
         """Encrypt at most 128 octets; only this token opens them again, after its PIN."""

@@ -40,6 +40,11 @@ def try_out(sessions: Sessions, session: Session, algorithm: str, use: Use, priv
 
     ``private`` says whether somebody is logged in. False: it cannot be found out (yet).
     """
+    with Dialect.of(sessions).trying:  # one thread's half-finished findings would mislead another
+        return _try_out(sessions, session, algorithm, use, private)
+
+
+def _try_out(sessions: Sessions, session: Session, algorithm: str, use: Use, private: bool) -> bool:
     dialect = Dialect.of(sessions)
     subject = (algorithm, use is Use.SIGN)
     refused = dialect.refusals.get(subject)
@@ -110,9 +115,10 @@ def generate(dialect: Dialect, session: Session, wish: Wish) -> tuple[Handle, Ha
 def _generate(
     dialect: Dialect, session: Session, wish: Wish, recipe: Recipe
 ) -> tuple[Handle, Handle]:
-    sets = [dialect.left_out]
-    if wish.token not in dialect.asked:
-        sets += [left_out for left_out in _LEFT_OUT if left_out != dialect.left_out]
+    known = dialect.told_without(token=wish.token)
+    sets = [known]
+    if wish.token not in dialect.left_out:
+        sets += [left_out for left_out in _LEFT_OUT if left_out != known]
     refused: PKCS11Error | None = None
     for left_out in sets:
         try:
@@ -124,9 +130,9 @@ def _generate(
             if wish.token:  # some modules do it, and say that they did not
                 objects.destroy(session, wish.identifier)
             continue
-        if wish.token not in dialect.asked:
-            dialect.left_out = left_out if wish.token else _least(session, wish, recipe, left_out)
-            dialect.asked.add(wish.token)
+        if wish.token not in dialect.left_out:
+            least = left_out if wish.token else _least(session, wish, recipe, left_out)
+            dialect.left_out[wish.token] = least
         return made
     assert refused is not None  # noqa: S101  there was at least one set
     raise refused

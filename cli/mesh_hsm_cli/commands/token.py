@@ -95,6 +95,10 @@ def init(session: Session, token: str, label: str, erase: bool, yes: bool, force
     with session.state.writing():
         officer = security_officer(session, uri)
         holds = consent_to_erase(session, uri, erase=erase, yes=yes, force=force)
+        if holds is not None and "new-so-pin" in session.secrets.sources:
+            raise click.UsageError(
+                "an erased token keeps its security officer's PIN: leave --new-so-pin-… out"
+            )
         made = officer.initialise(holds or uri, label, session.secrets, erase=holds is not None)
     say_what_it_is(session, made)
     session.output.result({"token": describe(made)}, lines(made))

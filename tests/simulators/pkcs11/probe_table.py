@@ -116,7 +116,7 @@ def _of_token(token: Pkcs11Token, records: Path) -> Facts:
         "hardware": found.hardware,
         "rows": rows,
         "refused": refused,
-        "left_out": sorted(attribute.name for attribute in dialect.left_out),
+        "left_out": sorted(attribute.name for attribute in dialect.told_without(token=True)),
         "always": _always(token),
     }
 

@@ -30,6 +30,7 @@ from mesh_hsm.curves import P256, P384, SecretScalar
 from mesh_hsm.custody import CustodyClass, PinPolicy
 from mesh_hsm.errors import (
     AccessError,
+    ConflictError,
     DeviceError,
     NotFoundError,
     UnsupportedError,
@@ -565,3 +566,11 @@ def test_an_agreement_stands_in_no_traceback_of_an_altered_secret(hsm: Hsm) -> N
     with pytest.raises(DeviceError) as caught:
         token.unseal(bytes(sealed))
     assert told_by(caught.value, agreed[0]) == []
+
+
+def test_a_scalar_that_is_not_imported_stands_in_no_traceback(hsm: Hsm) -> None:
+    token, scalar = hsm.open(), 0x1234567890ABCDEF
+    token.generate(OURS)
+    with pytest.raises(ConflictError) as caught:
+        token.import_scalar(OURS, scalar, ("test",))
+    assert told_by(caught.value, scalar) == []
