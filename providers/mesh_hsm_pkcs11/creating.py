@@ -88,11 +88,11 @@ def _check_label(keys: Keys, label: str) -> None:
 def delete(keys: Keys, entry: Entry) -> None:
     """Destroy a key on the token: it is gone for everybody."""
     # Without the PIN nothing is noted: what is noted as being deleted is gone for us already.
-    keys.connection.run("be logged in to", lambda session: None)
+    keys.connection.run("let you in", lambda session: None)
     with keys.records.locked():
         sweep(keys)
         remembered = entry.record or Record(entry.label, entry.identifier.hex(), entry.use)
-        keys.records.save(replace(remembered, stage=Stage.DELETING))
+        keys.records.save(replace(remembered, stage=Stage.DELETING, boot=this_boot()))
         try:
             _destroy(keys, remembered)
         except MeshHsmError:
@@ -135,13 +135,12 @@ def _rehearse(keys: Keys, session: Session, spec: KeySpec) -> None:
 
 
 def _make(keys: Keys, session: Session, spec: KeySpec, make: Maker, record: Record) -> Entry:
-    always = spec.pin is PinPolicy.ALWAYS
     wish = Wish(
         curve(spec.algorithm),
         spec.use,
         spec.label,
         record.octets,
-        always_authenticate=always,
+        always_authenticate=spec.pin is PinPolicy.ALWAYS,
     )
     public, key = make(session, wish)
     own = record

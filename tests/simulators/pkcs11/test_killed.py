@@ -13,7 +13,7 @@ from softhsm_bench import SofthsmBench
 
 from mesh_hsm.curves import P256
 from mesh_hsm.provider import KeySpec, Use
-from mesh_hsm_pkcs11.records import _read
+from mesh_hsm_pkcs11.records import _read, this_boot
 
 from .conftest import Hsm
 
@@ -123,3 +123,17 @@ Records.{moment} = {moment}
     assert orphans(hsm) == []
     with hsm.open() as again:
         again.delete(again.generate(KeySpec("P-256", Use.ENCRYPT, "next")).uri)
+
+
+def test_a_deletion_counts_whenever_the_key_was_made(hsm: Hsm) -> None:
+    """A record from before the last boot may be a copy; that this key was to go, we said just now."""
+    token = hsm.open()
+    token.generate(SPEC)
+    hsm.close()
+    (path,) = [path for path in hsm.records.rglob("*.key.json") if _read(path).label == SPEC.label]
+    path.write_text(path.read_text().replace(this_boot(), "before"))
+    assert run(hsm, "delete", Rule("C_DestroyObject", 1, Action.KILL)) == signal.SIGKILL
+    with hsm.open() as again:
+        again.delete(again.generate(KeySpec("P-256", Use.ENCRYPT, "next")).uri)
+        assert list(again.keys()) == []
+        assert list(hsm.leftovers()) == []
