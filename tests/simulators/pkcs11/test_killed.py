@@ -126,7 +126,7 @@ Records.{moment} = {moment}
 
 
 def test_a_deletion_counts_whenever_the_key_was_made(hsm: Hsm) -> None:
-    """A record from before the last boot may be a copy; that this key was to go, we said just now."""
+    """A record from before the last boot may be a copy; that the key is to go was said just now."""
     token = hsm.open()
     token.generate(SPEC)
     hsm.close()
