@@ -152,7 +152,7 @@ def test_a_token_is_named_by_uri_or_label() -> None:
     two = session_with(token(Hardware.CLAIMED, name="one"), token(Hardware.NONE, name="two"))
     assert find.find_token(two, "two") == Uri("test", (("name", "two"),))
     assert find.find_token(two, "tpm2:") == Uri("tpm2")
-    with pytest.raises(NotFoundError, match="no token is called three"):
+    with pytest.raises(NotFoundError, match="no token is called 'three'"):
         find.find_token(two, "three")
 
 

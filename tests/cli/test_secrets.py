@@ -38,10 +38,10 @@ def test_a_passphrase_by_named_variable(home: Home) -> None:
     ("options", "said"),
     [
         ([], "there is no terminal to ask on"),
-        (["--passphrase-env", "UNSET"], "is empty"),
+        (["--passphrase-env", "UNSET"], "UNSET is not set"),
         (["--passphrase-fd", "99"], "file descriptor 99 cannot be read"),
     ],
-    ids=["no source", "empty variable", "closed descriptor"],
+    ids=["no source", "unset variable", "closed descriptor"],
 )
 def test_without_a_secret_nothing_is_made(home: Home, options: list[str], said: str) -> None:
     done = home.run(*GENERATE, "--label", "a", *options)
