@@ -13,9 +13,8 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812  it is one
 from typing import Any, Final, Protocol, TypeVar
 
-from pkcs11 import Attribute, KeyType, Mechanism, Object
+from pkcs11 import Attribute, KeyType, Mechanism
 from pkcs11.attributes import AttributeMapper, handle_ulong
-from pkcs11.exceptions import PKCS11Error
 
 from mesh_hsm_pkcs11.structures import Template
 
@@ -118,28 +117,10 @@ class Handle(Protocol):
         ...
 
 
-def read(thing: Object | Handle, wanted: Iterable[Attribute]) -> dict[Attribute, Any]:
-    """Those attributes that the token tells; the others are left out.
-
-    One by one where the token will not answer for all at once.
-    """
-    names = list(wanted)
-    if not isinstance(thing, Object):
-        values: dict[Attribute, Any] = {}
-        for number, octets in thing.octets(names).items():
-            with suppress(StructError, ValueError):  # of another size than the standard's
-                values[Attribute(number)] = MAPPER.unpack_attributes(Attribute(number), octets)
-        return values
-    try:
-        told = thing.get_attributes(names)
-        if len(told) == len(names):
-            return {name: told[name] for name in names}
-    except (PKCS11Error, ValueError):
-        pass
-    found: dict[Attribute, Any] = {}
-    for name in names:
-        try:
-            found[name] = thing[name]
-        except (PKCS11Error, ValueError, IndexError, UnicodeDecodeError):
-            continue
-    return found
+def read(thing: Handle, wanted: Sequence[Attribute]) -> dict[Attribute, Any]:
+    """Those attributes that the token tells; the others are left out."""
+    told: dict[Attribute, Any] = {}
+    for number, octets in thing.octets(wanted).items():
+        with suppress(StructError, ValueError):  # of another size than the standard's
+            told[Attribute(number)] = MAPPER.unpack_attributes(Attribute(number), octets)
+    return told

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from pkcs11 import TokenFlag
 from pkcs11.exceptions import PKCS11Error, UserNotLoggedIn
 
 from mesh_hsm.errors import DeviceError
@@ -65,10 +64,6 @@ class Connection:
                 epoch = shared.module.epoch if session is None else session.epoch
                 shared.start_over(failed, epoch, error)
         raise AssertionError("the second attempt returns or raises")
-
-    def flags(self) -> TokenFlag:
-        """What the token says of itself now."""
-        return self.run("describe itself", lambda _: self.sessions.token().flags, private=False)
 
     def check_open(self) -> None:
         """Raise ``DeviceError`` once closed."""

@@ -70,13 +70,9 @@ def peer_octets(P: Point) -> bytes:
 
 
 def point_attribute(P: Point, *, der: bool) -> bytes:
-    """A public point as CKA_EC_POINT: in a DER OCTET STRING or raw. Some modules read one only."""
-    return in_octet_string(peer_octets(P)) if der else peer_octets(P)
-
-
-def in_octet_string(octets: bytes) -> bytes:
-    """DER of an OCTET STRING."""
-    return _octet_string_heads(len(octets))[0] + octets
+    """A public point in a DER OCTET STRING or raw: some modules read one form only."""
+    octets = peer_octets(P)
+    return _octet_string_heads(len(octets))[0] + octets if der else octets
 
 
 def _octet_string_heads(size: int) -> tuple[bytes, ...]:

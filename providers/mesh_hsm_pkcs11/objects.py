@@ -45,7 +45,6 @@ class PublicObject:
     point: Point
     use: Use | None
     odd: bool
-    seals: bool
 
 
 def new_identifier(use: Use | None, *, odd: bool = False) -> bytes:
@@ -91,7 +90,6 @@ def publics(session: Session, **wanted: Any) -> Iterator[PublicObject]:
                 point,
                 use=_BY_OCTET.get(octet.lower()),
                 odd=octet.isupper(),
-                seals=octet == SEALING,
             )
 
 

@@ -26,7 +26,7 @@ from mesh_hsm.errors import DeviceError
 from mesh_hsm_pkcs11 import templates
 from mesh_hsm_pkcs11.binding import Mech, packed
 from mesh_hsm_pkcs11.cryptoki import CONTEXT_SPECIFIC
-from mesh_hsm_pkcs11.curve_forms import in_octet_string, peer_octets
+from mesh_hsm_pkcs11.curve_forms import point_attribute
 from mesh_hsm_pkcs11.errors import HARMLESS, REFUSED
 from mesh_hsm_pkcs11.objects import Handle
 from mesh_hsm_pkcs11.pin import Pin
@@ -65,13 +65,11 @@ def agree(
 
 def _agree(session: Session, key: int, P: Point, way: Way, private: bool) -> XOnly:
     curve, cryptoki = P.curve, session.cryptoki
-    peer = peer_octets(P)
     template = _secret(curve.field_size if way.sized else None, private)
     handle = session.handle
     with session.at_risk(*HARMLESS):
-        secret = cryptoki.derive(
-            handle, key, Mech.ECDH1_DERIVE, in_octet_string(peer) if way.der else peer, template
-        )
+        peer = point_attribute(P, der=way.der)
+        secret = cryptoki.derive(handle, key, Mech.ECDH1_DERIVE, peer, template)
     with session.at_risk():
         try:
             octets = cryptoki.read(handle, secret, Attribute.VALUE, curve.field_size)

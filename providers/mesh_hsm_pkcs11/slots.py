@@ -6,7 +6,7 @@ Open this file for how CK_SLOT_INFO and CK_TOKEN_INFO become facts that a URI ca
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from pkcs11 import Slot, SlotFlag, TokenFlag
@@ -84,11 +84,6 @@ def find_again(wanted: Found) -> Found:
     if not fitting:
         raise TokenNotPresent
     return fitting[0]
-
-
-def with_flags(found: Found, flags: TokenFlag) -> Found:
-    """The same token with what it says now."""
-    return replace(found, flags=flags)
 
 
 def _look(module: Module, slot: Slot) -> Found:

@@ -583,7 +583,7 @@ def test_flags_that_no_simulator_sets(
 ) -> None:  # fmt: skip
     token = token_of(softhsm_token)
     uri = Uri.parse(softhsm_token.uri)
-    changed = slots.with_flags(token, token.flags | flag)
+    changed = replace(token, flags=token.flags | flag)
     found = {one.code: one for one in token_diagnosis.of_token(changed, uri, records, beside=True)}
     assert set(found) == {code, SIMULATED}
     assert found[code].severity is severity
