@@ -48,6 +48,14 @@ class PinPolicy(StrEnum):
     ALWAYS = "always"
 
 
+class TouchPolicy(StrEnum):
+    """When the device waits for somebody to touch it; ``cached``: a touch counts for a while."""
+
+    NONE = "none"
+    ALWAYS = "always"
+    CACHED = "cached"
+
+
 @dataclass(frozen=True, slots=True)
 class DictionaryAttack:
     """What a device does against guessing. Times in seconds."""
@@ -78,7 +86,7 @@ class CustodyStatement:
     device: str
     firmware: str | None = None
     pin: PinPolicy = PinPolicy.NONE
-    touch: bool = False
+    touch: TouchPolicy = TouchPolicy.NONE
     pcrs: tuple[int, ...] = ()
     pcr_bank: str | None = None
     dictionary_attack: DictionaryAttack | None = None
@@ -93,7 +101,7 @@ class CustodyStatement:
         return {
             name: value
             for name, value in asdict(self).items()
-            if value not in (None, (), False) or name in ("custody", "hardware", "known_by")
+            if value not in (None, (), TouchPolicy.NONE) or name in _ALWAYS_SAID
         }
 
     @classmethod
@@ -107,7 +115,7 @@ class CustodyStatement:
                 value["device"],
                 firmware=value.get("firmware"),
                 pin=PinPolicy(value.get("pin", "none")),
-                touch=value.get("touch", False),
+                touch=TouchPolicy(value.get("touch", "none")),
                 pcrs=_tuple_of(int, value.get("pcrs", [])),
                 pcr_bank=value.get("pcr_bank"),
                 dictionary_attack=None if attack is None else DictionaryAttack(**attack),
@@ -117,11 +125,12 @@ class CustodyStatement:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise FormatError("a malformed custody statement") from error
         maybe = (one for one in (statement.firmware, statement.pcr_bank) if one is not None)
-        if any(type(one) is not str for one in (statement.device, *maybe)) or (
-            type(statement.touch) is not bool
-        ):
+        if any(type(one) is not str for one in (statement.device, *maybe)):
             raise FormatError("a malformed custody statement")
         return statement
+
+
+_ALWAYS_SAID = frozenset({"custody", "hardware", "pin", "known_by"})
 
 
 @dataclass(frozen=True, slots=True)

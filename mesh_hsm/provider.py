@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self, final, runtime_checkable
 
 from mesh_hsm.curves import Point, XOnly, ecdsa_digest_size, verify_prehashed
-from mesh_hsm.custody import CustodyClass, CustodyStatement, Hardware, PinPolicy
+from mesh_hsm.custody import CustodyClass, CustodyStatement, Hardware, PinPolicy, TouchPolicy
 from mesh_hsm.errors import DeviceError, FormatError, InvalidPointError, UnsupportedError
 from mesh_hsm.secret_source import SecretSource
 from mesh_hsm.uri import Uri
@@ -103,8 +103,12 @@ class KeySpec:
 
     ``label`` is unique on its token: 1 to 64 printable characters, else ``FormatError``. ``pcrs``
     binds the key to PCR values as they are now; ``persistent`` asks for a place in the device
-    itself instead of a blob on disk. ``allow_exportable`` consents to a key that can leave the
-    device, or of which the device does not say that it cannot: without it such a key is refused,
+    itself instead of a blob on disk; ``slot`` names that place where a device numbers them (``9c``
+    of a PIV card), None leaves it to the provider.
+
+    ``allow_exportable`` consents to a key that can leave the device, or of which the device does
+    not say that it cannot; ``allow_factory_secrets`` to one on a device whose PIN, PUK or
+    management key is still that of the factory. Without consent such a key is refused,
     ``UnsupportedError``, and nothing is left behind.
     """
 
@@ -115,11 +119,23 @@ class KeySpec:
     pcrs: tuple[int, ...] = ()
     persistent: bool = False
     allow_exportable: bool = False
+    touch: TouchPolicy = TouchPolicy.NONE
+    slot: str | None = None
+    allow_factory_secrets: bool = False
 
     def __post_init__(self) -> None:
         # Labels reach terminals, file names and URIs; a control character in one is an attack.
         if not 1 <= len(self.label) <= 64 or not self.label.isprintable():
             raise FormatError("a key's label is 1 to 64 printable characters")
+
+    def refuse(self, who: str, *names: str) -> None:
+        """Raise ``UnsupportedError`` if one of these is asked for: ``who`` knows no such thing."""
+        for one in fields(self):
+            if one.name in names and getattr(self, one.name) != one.default:
+                raise UnsupportedError(f"{who} knows no {_SPOKEN.get(one.name, one.name)}")
+
+
+_SPOKEN = {"pcrs": "PCRs", "persistent": "persistent place", "slot": "numbered slots"}
 
 
 class DeviceKey(ABC):

@@ -6,9 +6,10 @@ Open this file to see what a provider may ask a person for. The command line's o
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mesh_hsm.errors import SecretRequiredError
 
@@ -25,6 +26,9 @@ class SecretKind(StrEnum):
     OWNER_AUTH = "TPM owner password"
     SO_PIN = "security officer's PIN"
     NEW_SO_PIN = "new security officer's PIN"
+    PUK = "PUK"
+    NEW_PUK = "new PUK"
+    MANAGEMENT_KEY = "management key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,15 @@ class SecretSource(Protocol):
 
     def consents_to_last_try(self, request: SecretRequest) -> bool:
         """True if the person agrees to spend the last try before a lockout. Default: False."""
+        ...
+
+
+@runtime_checkable
+class AwaitsTouch(Protocol):
+    """A secret source that also tells a person when to touch a device."""
+
+    def awaiting_touch(self, subject: str) -> AbstractContextManager[None]:
+        """Entered once the device waits for a touch to use ``subject``, left when it has ended."""
         ...
 
 

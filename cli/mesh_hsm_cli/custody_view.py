@@ -22,7 +22,7 @@ def statement_lines(statement: Mapping[str, Any], indent: int = 0) -> list[str]:
             ("device", statement.get("device")),
             ("firmware", statement.get("firmware")),
             ("PIN", str(statement.get("pin", "none"))),
-            ("touch", "yes" if statement.get("touch") else None),
+            ("touch", statement.get("touch")),
             ("PCRs", pcrs and f"{pcrs} ({statement.get('pcr_bank')})"),
             ("guessing", attack and _guessing(attack)),
             ("known by", ", ".join(statement.get("known_by", ())) or "nobody else"),

@@ -32,6 +32,9 @@ ANSWERS: dict[SecretKind, tuple[str, ...]] = {
     SecretKind.OWNER_AUTH: ("owner-auth",),
     SecretKind.SO_PIN: ("so-pin",),
     SecretKind.NEW_SO_PIN: ("new-so-pin",),
+    SecretKind.PUK: ("puk",),
+    SecretKind.NEW_PUK: ("new-puk",),
+    SecretKind.MANAGEMENT_KEY: ("management-key",),
 }
 SPEAKS_OF = {
     "pin": "the device keys' PIN",
@@ -42,14 +45,18 @@ SPEAKS_OF = {
     "owner-auth": "the TPM's owner password",
     "so-pin": "the security officer's PIN",
     "new-so-pin": "the security officer's new PIN",
+    "puk": "the YubiKey's PUK",
+    "new-puk": "the YubiKey's new PUK",
+    "management-key": "the YubiKey's management key, in hexadecimal,",
 }
 _NEW = {
     SecretKind.NEW_PIN,
     SecretKind.NEW_PASSPHRASE,
     SecretKind.NEW_BACKUP_PASSPHRASE,
     SecretKind.NEW_SO_PIN,
+    SecretKind.NEW_PUK,
 }
-_COUNTED = {"pin", "so-pin"}  # devices count wrong tries at these
+_COUNTED = {"pin", "so-pin", "puk"}  # devices count wrong tries at these
 _SHARED = {SecretKind.PIN, SecretKind.NEW_PIN}  # one PIN serves all keys of one command
 
 

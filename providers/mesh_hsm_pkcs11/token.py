@@ -123,8 +123,7 @@ class Pkcs11Token(Token):
             self.capability(spec.algorithm, spec.use)
         if spec.label == SEALING_LABEL:
             raise FormatError("this label is kept for the key under which secrets are sealed")
-        if spec.pcrs:
-            raise UnsupportedError("a PKCS #11 token knows no PCRs")
+        spec.refuse("a PKCS #11 token", "pcrs", "touch", "slot")
         if spec.pin is PinPolicy.ALWAYS and spec.use is not Use.SIGN:
             raise UnsupportedError(_NO_PIN_PER_AGREEMENT)
 

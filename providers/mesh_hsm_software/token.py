@@ -125,8 +125,7 @@ class SoftwareToken(Token):
         """Refuse what a file cannot honour, and a label in use, before anybody is asked."""
         self.capability(spec.algorithm, spec.use)
         _refuse_pin(spec.pin)
-        if spec.pcrs or spec.persistent:
-            raise UnsupportedError("a key file knows no PCRs and no persistent place")
+        spec.refuse("a key file", "pcrs", "persistent", "touch", "slot")
         _refuse_label(spec.label, self._store().entries())
 
     def _add(

@@ -124,6 +124,7 @@ class Tpm2Token(Token):
         """The auth value of a key about to be made, after everything that can be refused."""
         with self._tpm.connection.held(), self._tpm.records.locked():
             self.capability(spec.algorithm, spec.use)
+            spec.refuse("a TPM", "touch", "slot")
             self._tpm.records.check_free(spec.label)
             yield (
                 AuthValue() if spec.pin is PinPolicy.NONE else self._authoriser.new_pin(spec.label)

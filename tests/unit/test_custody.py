@@ -15,6 +15,7 @@ from mesh_hsm.custody import (
     DictionaryAttack,
     Hardware,
     PinPolicy,
+    TouchPolicy,
 )
 from mesh_hsm.errors import FormatError
 
@@ -116,14 +117,14 @@ def test_json_of_a_statement_leaves_out_what_says_nothing() -> None:
         "swtpm",
         firmware="1",
         pin=PinPolicy.ALWAYS,
-        touch=True,
+        touch=TouchPolicy.ALWAYS,
         pcrs=(7,),
         pcr_bank="sha256",
         dictionary_attack=guard,
         notes=("a note",),
     )
     told = statement.to_json()
-    assert told["touch"] is True
+    assert told["touch"] == "always"
     assert told["dictionary_attack"]["lockout_auth_set"] is False
     assert told["pcrs"] == (7,)
     plain = CustodyStatement(UNKNOWN, Hardware.NONE, "").to_json()
@@ -148,7 +149,7 @@ FULL = CustodyStatement(
     "a TPM",
     firmware="1.2",
     pin=PinPolicy.ONCE,
-    touch=True,
+    touch=TouchPolicy.ALWAYS,
     pcrs=(0, 7),
     pcr_bank="sha256",
     dictionary_attack=DictionaryAttack(True, 32, 600, 86400, False),
@@ -172,7 +173,7 @@ MALFORMED = {
     "no device": {"device": None},
     "firmware is a number": {"firmware": 0},
     "another PIN policy": {"pin": "sometimes"},
-    "touch is a number": {"touch": 1},
+    "touch is no policy": {"touch": True},
     "PCRs are text": {"pcrs": "07"},
     "a PCR is text": {"pcrs": ["7"]},
     "a PCR is true": {"pcrs": [True]},

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mesh_hsm.curves import Point
+from mesh_hsm.custody import TouchPolicy
 from mesh_hsm.errors import UnsupportedError
 from mesh_hsm.provider import KeySpec, Primitive, Token, Use
 from mesh_hsm.testing.conformance.bench import Asked, Bench, Kit, every_algorithm, exercise, seen
@@ -83,8 +84,8 @@ class Capabilities(Kit):
 
     @pytest.mark.parametrize(
         "unusual",
-        [{"pcrs": (7,)}, {"persistent": True}],
-        ids=["pcrs", "persistent"],
+        [{"pcrs": (7,)}, {"persistent": True}, {"touch": TouchPolicy.ALWAYS}, {"slot": "9c"}],
+        ids=["pcrs", "persistent", "touch", "slot"],
     )
     def test_options_are_honoured_or_refused(
         self, bench: Bench, token: Token, unusual: dict[str, object]
@@ -100,7 +101,9 @@ class Capabilities(Kit):
         except UnsupportedError:
             assert seen(token) == {}
             return
-        assert key.custody().pcrs == spec.pcrs
+        statement = key.custody()
+        assert (statement.pcrs, statement.touch) == (spec.pcrs, spec.touch)
+        assert spec.slot in (None, key.uri.get("slot"))
         exercise(key)
 
 
