@@ -323,29 +323,58 @@ class Attests(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """How many wrong ones a token takes in a row: of its PIN, and of what sets the PIN anew."""
+
+    pin: int
+    officer: int
+
+
+@runtime_checkable
+class Moves(Protocol):
+    """A token whose keys are in numbered slots, and can change them."""
+
+    def move(self, uri: Uri, slot: str) -> DeviceKey:
+        """Put a key into another slot. Its old URI names nothing afterwards.
+
+        Raises ``NotFoundError``, ``FormatError`` for no slot, ``ConflictError`` for one that is
+        taken, ``UnsupportedError`` where the firmware moves no keys.
+        """
+        ...
+
+
 @runtime_checkable
 class Initialises(Protocol):
     """A provider whose tokens are made ready, and set right, by a security officer."""
 
     def initialise(
-        self, uri: Uri, label: str, secrets: SecretSource, *, erase: bool = False
+        self,
+        uri: Uri,
+        label: str,
+        secrets: SecretSource,
+        *,
+        erase: bool = False,
+        tries: Tries | None = None,
     ) -> TokenInfo:
         """Name a token and give it its PINs; with ``erase`` even one that has them.
 
         Everything that it held is gone then. Asks for ``NEW_SO_PIN``, or for ``SO_PIN`` where the
-        token has a security officer already, and for ``NEW_PIN``, before anything is changed.
+        token has a security officer already, and for ``NEW_PIN``, before anything is changed; of a
+        YubiKey for ``NEW_PIN`` and ``NEW_PUK``.
+
         Raises ``ConflictError`` for an initialised token without ``erase``, ``FormatError`` for a
-        label or PIN that the token does not take, ``NotFoundError``, ``UnsupportedError``,
-        ``AccessError``, ``DeviceError``.
+        label or PIN that the token does not take, ``UnsupportedError`` for ``tries`` where the
+        device counts as it likes, ``NotFoundError``, ``AccessError``, ``DeviceError``.
         """
         ...
 
     def reset_pin(self, uri: Uri, secrets: SecretSource) -> None:
         """Set a forgotten or blocked user PIN anew; the keys stay.
 
-        Asks for ``SO_PIN`` and ``NEW_PIN``. Raises ``UnsupportedError`` for a token that is not
-        initialised, ``FormatError`` for a PIN that it does not take, ``NotFoundError``,
-        ``AccessError``, ``DeviceError``.
+        Asks for ``SO_PIN`` (of a YubiKey for ``PUK``) and ``NEW_PIN``. Raises ``UnsupportedError``
+        for a token that is not initialised, ``FormatError`` for a PIN that it does not take,
+        ``NotFoundError``, ``AccessError``, ``DeviceError``.
         """
         ...
 

@@ -12,7 +12,7 @@ from mesh_hsm.errors import (
     ProviderUnavailableError,
     UnsupportedError,
 )
-from mesh_hsm.provider import Finding, Token, TokenInfo
+from mesh_hsm.provider import Finding, Token, TokenInfo, Tries
 from mesh_hsm.secret_source import SecretSource
 from mesh_hsm.uri import Uri
 from mesh_hsm_pkcs11 import diagnosis, discovery, initialising, naming, slots
@@ -65,9 +65,17 @@ class Pkcs11Provider:
         return Pkcs11Token(info, Connection(found, secrets, info.uri), records)
 
     def initialise(
-        self, uri: Uri, label: str, secrets: SecretSource, *, erase: bool = False
+        self,
+        uri: Uri,
+        label: str,
+        secrets: SecretSource,
+        *,
+        erase: bool = False,
+        tries: Tries | None = None,
     ) -> TokenInfo:
         """Make an empty token with new PINs. One that is initialised only with ``erase``."""
+        if tries is not None:
+            raise UnsupportedError("a PKCS #11 token counts tries as it likes", uri=str(uri))
         found, info = self._one(uri)
 
         def erased(made: Found) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mesh_hsm.curves import ED25519, P256, P384, X25519, Point
@@ -110,6 +111,24 @@ def verify(
         root=roots.common_name(anchor.subject),
         hardware=roots.hardware(anchor),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an attestation says, verified by nobody: the card's bare word, like its metadata."""
+
+    public: CertificatePublicKeyTypes
+    pin: PinPolicy
+    touch: TouchPolicy
+
+
+def claimed(slot_certificate: x509.Certificate) -> Claim:
+    """Read an attestation without looking at who signed it. ``public`` is the library's key.
+
+    Raises ``FormatError``, ``CannotVerifyError``.
+    """
+    pin, touch = parse_policies(_required(slot_certificate, Oid.POLICY))
+    return Claim(slot_certificate.public_key(), pin, touch)
 
 
 # -- extension values ----------------------------------------------------------------------------

@@ -1,0 +1,84 @@
+"""From status words and PC/SC codes to our errors. Open this file when a card says 6-something.
+
+What is not known stays a ``DeviceError`` that repeats the status word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from smartcard.Exceptions import (
+    CardConnectionException,
+    NoCardException,
+    SmartcardException,
+)
+from yubikit.core import BadResponseError, CommandError, NotSupportedError
+from yubikit.core.smartcard import SW, ApduError
+
+from mesh_hsm.errors import (
+    AccessError,
+    DeviceError,
+    LockedOutError,
+    MeshHsmError,
+    UnsupportedError,
+)
+
+
+class CardGoneError(DeviceError):
+    """The card was pulled out, or reset by somebody else, while we talked to it."""
+
+
+@contextmanager
+def explained(doing: str, uri: str) -> Iterator[None]:
+    """Turn what yubikit or PC/SC raises within the block into one of our errors.
+
+    ``doing`` completes "the YubiKey refused to …".
+    """
+    try:
+        yield
+    except (ApduError, BadResponseError, CommandError, NotSupportedError) as error:
+        raise explain(error, doing, uri) from error
+    except (SmartcardException, CardConnectionException, NoCardException) as error:
+        raise gone(doing, uri) from error
+
+
+def explain(error: Exception, doing: str, uri: str) -> MeshHsmError:
+    """Our error for one of yubikit's."""
+    if isinstance(error, NotSupportedError):
+        return UnsupportedError(f"this YubiKey cannot {doing}: {error}", uri=uri)
+    if not isinstance(error, ApduError):
+        return DeviceError(f"the YubiKey gave a malformed answer when asked to {doing}", uri=uri)
+    said = f"the YubiKey refused to {doing} (SW={error.sw:04X})"
+    if error.sw == SW.SECURITY_CONDITION_NOT_SATISFIED:
+        return AccessError(said, uri=uri)
+    if error.sw == SW.AUTH_METHOD_BLOCKED:
+        return blocked("PIN", uri)
+    if error.sw in (SW.INVALID_INSTRUCTION, SW.FUNCTION_NOT_SUPPORTED):
+        return UnsupportedError(said, uri=uri)
+    if error.sw == SW.NO_SPACE:
+        return DeviceError(
+            f"{said}: no memory left", hint="delete keys or certificates nobody needs", uri=uri
+        )
+    return DeviceError(said, uri=uri)
+
+
+def gone(doing: str, uri: str) -> CardGoneError:
+    """The error for a card that is no longer there."""
+    return CardGoneError(
+        f"the YubiKey went away while it was asked to {doing}",
+        hint="plug it in again, and look with mesh-hsm key list what it holds",
+        uri=uri,
+    )
+
+
+def blocked(which: str, uri: str) -> LockedOutError:
+    """The error for a PIN or PUK without tries."""
+    way_out = (
+        f"mesh-hsm pin unblock '{uri}' sets a new one with the PUK"
+        if which == "PIN"
+        else f"nothing but erasing helps: mesh-hsm token init '{uri}' --label NAME --erase"
+    )
+    return LockedOutError(
+        f"the YubiKey's {which} is blocked after too many wrong ones", hint=way_out, uri=uri
+    )

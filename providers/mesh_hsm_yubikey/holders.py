@@ -1,0 +1,26 @@
+"""Who else has a card in hand. Open this file for how "somebody holds the reader" gets a name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_DAEMONS = frozenset({"scdaemon", "yubikey-agent", "yubikey-touch-detector"})
+
+
+def other_processes() -> list[str]:
+    """Processes that may hold a card, as ``name (PID 1234)``: as far as /proc lets us look.
+
+    GnuPG's scdaemon reaches USB by itself; whoever else speaks PC/SC has its library loaded.
+    """
+    found: list[str] = []
+    for folder in sorted(Path("/proc").glob("[0-9]*")):
+        if folder.name == str(os.getpid()):
+            continue
+        try:
+            name = (folder / "comm").read_text().strip()
+            if name in _DAEMONS or "libpcsclite" in (folder / "maps").read_text():
+                found.append(f"{name} (PID {folder.name})")
+        except OSError:  # gone already, or somebody else's
+            continue
+    return [one for one in found if not one.startswith("pcscd ")]

@@ -1,0 +1,142 @@
+"""The PIN: what is read before it is tried, and what is done with it. hsm-1 §11.
+
+Open this file to audit when a PIN is asked for, sent, kept and forgotten. Whoever opens a token
+proves the PIN himself, to the card, even where somebody else of this process has done so already.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from yubikit.core import InvalidPinError
+from yubikit.piv import PivSession
+
+from mesh_hsm.errors import LastTryError, SecretRequiredError, WrongSecretError
+from mesh_hsm.secret_source import SecretKind, SecretRequest, SecretSource
+from mesh_hsm_yubikey.card import Card, Hold
+from mesh_hsm_yubikey.errors import blocked
+from mesh_hsm_yubikey.pin import Pin
+
+
+class Login:
+    """One opened token's right to use its keys. Forgets its PIN when the token is closed."""
+
+    def __init__(self, card: Card, secrets: SecretSource) -> None:
+        self.secrets = secrets
+        self._card = card
+        self._pin: Pin | None = None
+        self._asking = threading.Lock()
+        self._last_try_agreed = False
+
+    def prepare(self) -> Pin:
+        """The PIN, asked for unless it is known; nobody holds the reader while a person types.
+
+        Raises ``SecretRequiredError``, ``LastTryError``, ``LockedOutError``, and
+        ``WrongSecretError`` for one that no YubiKey takes. Nothing but the tries was asked of the
+        card.
+        """
+        with self._asking:
+            if self._pin is None:
+                left = self._card.run("say what tries are left", lambda h: h.piv.get_pin_attempts())
+                self._card.release()
+                request = SecretRequest(SecretKind.PIN, self._card.subject, left)
+                self._consent(request)
+                self._pin = given(self.secrets, request, self._card.uri)
+            return self._pin
+
+    def ensure(self, hold: Hold, pin: Pin) -> None:
+        """The PIN proved in this hold by this login: enough for a key that asks once."""
+        if hold.verified_by is not self:
+            self.prove(hold, pin)
+
+    def prove(self, hold: Hold, pin: Pin) -> None:
+        """VERIFY now: what a key that asks each time wants as the very command before its use.
+
+        Raises ``WrongSecretError``; nothing was sent where the card refused this PIN before, or
+        where ``LastTryError`` or ``LockedOutError`` is raised.
+        """
+        uri = self._card.uri
+        if hold.verified_by is not self:  # much may have happened to it elsewhere
+            left = hold.piv.get_pin_attempts()
+            if pin.mark in self._card.refused:
+                self._pin = None
+                raise WrongSecretError(
+                    "the YubiKey has refused this PIN already; it was not tried again",
+                    attempts_remaining=left,
+                    hint="if it has been given this PIN since, begin anew in another process",
+                    uri=uri,
+                )
+            self._consent(SecretRequest(SecretKind.PIN, self._card.subject, left))
+        hold.verified_by = None  # a wrong PIN ends what a right one began
+        try:
+            hold.piv.verify_pin(pin.text)
+        except InvalidPinError as error:
+            left = error.attempts_remaining
+        else:
+            hold.verified_by, self._last_try_agreed = self, False
+            return
+        self._pin = None
+        self._card.refused.add(pin.mark)
+        raise refusal("PIN", left, uri)
+
+    def changed(self, pin: Pin) -> None:
+        """The card has this PIN now, and no other."""
+        if self._pin is not None:
+            self._card.refused.add(self._pin.mark)
+        self._card.refused.discard(pin.mark)
+        self._pin = pin
+
+    def forget(self) -> None:
+        """Drop the PIN."""
+        self._pin = None
+
+    def _consent(self, request: SecretRequest) -> None:
+        if not self._last_try_agreed:
+            consent_to_last(self.secrets, request, self._card.uri)
+            self._last_try_agreed = request.attempts_remaining == 1
+
+
+def consent_to_last(secrets: SecretSource, request: SecretRequest, uri: str) -> None:
+    """Raise ``LockedOutError`` where no try is left, ``LastTryError`` where nobody gives it up."""
+    if request.attempts_remaining == 0:
+        raise blocked(request.kind, uri)
+    if request.attempts_remaining == 1 and not secrets.consents_to_last_try(request):
+        raise LastTryError(
+            f"one try is left before the YubiKey blocks its {request.kind}; it was not used",
+            hint="agree to it with --use-last-try",
+            uri=uri,
+        )
+
+
+def given(secrets: SecretSource, request: SecretRequest, uri: str) -> Pin:
+    """What a person gives as PIN or PUK, refused here where no YubiKey takes it."""
+    pin = Pin(secrets.secret(request))
+    if not pin.octets:
+        raise SecretRequiredError(f"the {request.kind} of {request.subject} is empty", uri=uri)
+    if trouble := pin.trouble:
+        raise WrongSecretError(
+            f"this is not the {request.kind} of {request.subject}, and was not tried: {trouble}",
+            attempts_remaining=request.attempts_remaining,
+            uri=uri,
+        )
+    return pin
+
+
+def refusal(kind: str, left: int, uri: str) -> WrongSecretError:
+    """The error for a PIN or PUK that the card refused."""
+    if left == 0:
+        return WrongSecretError(
+            f"the YubiKey refused the {kind} and has blocked it now",
+            attempts_remaining=0,
+            hint=blocked(kind, uri).hint,
+            uri=uri,
+        )
+    said = "; one try is left" if left == 1 else ""
+    return WrongSecretError(
+        f"the YubiKey refused the {kind}{said}", attempts_remaining=left, uri=uri
+    )
+
+
+def puk_attempts(piv: PivSession) -> int | None:
+    """Tries left for the PUK; None where the firmware (below 5.3) does not say."""
+    return piv.get_puk_metadata().attempts_remaining if piv.version >= (5, 3, 0) else None

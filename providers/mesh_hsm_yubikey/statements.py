@@ -1,0 +1,48 @@
+"""What is known of a key: from the card's metadata, read back now. hsm-1 §4, §11.
+
+Open this file to see how a custody class is found. Nothing is taken from what was asked for when
+the key was made, but for who else has known it, which no card can tell.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mesh_hsm.custody import CustodyClass, CustodyStatement
+from mesh_hsm.provider import TokenInfo
+from mesh_hsm_yubikey import firmware, slots
+from mesh_hsm_yubikey.algorithms import KEY_CURVES, PIN_POLICY_OF, TOUCH_POLICY_OF
+from mesh_hsm_yubikey.device import Device
+from mesh_hsm_yubikey.directory import Entry
+from mesh_hsm_yubikey.slot_state import Origin, SlotState
+
+UNKNOWN_IMPORTER: Final = "whoever imported it"
+NOT_SAID: Final = "this firmware says nothing of imported keys: class and policies are unproved"
+
+_CLASSES: Final = {
+    Origin.GENERATED: CustodyClass.GENERATED,
+    Origin.IMPORTED: CustodyClass.IMPORTED,
+}
+
+
+def of_key(
+    info: TokenInfo, device: Device, entry: Entry, state: SlotState | None
+) -> CustodyStatement:
+    """The statement of an entry's key; ``state`` is None where the firmware says nothing of it."""
+    custody = CustodyClass.UNKNOWN if state is None else _CLASSES[state.origin]
+    pin, touch = (entry.pin, entry.touch) if state is None else (state.pin, state.touch)
+    imported = custody is not CustodyClass.GENERATED
+    curve = KEY_CURVES[entry.key_type].name
+    return CustodyStatement(
+        custody,
+        info.hardware,
+        f"{info.model}, serial number {device.serial}, slot {slots.name(entry.slot)}",
+        firmware=device.firmware_text,
+        pin=PIN_POLICY_OF[pin],
+        touch=TOUCH_POLICY_OF[touch],
+        known_by=(entry.known_by or (UNKNOWN_IMPORTER,)) if imported else (),
+        notes=(
+            *((NOT_SAID,) if state is None else ()),
+            *firmware.concerns(device.firmware, curve, entry.use, form_factor=device.form_factor),
+        ),
+    )
