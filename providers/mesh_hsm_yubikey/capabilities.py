@@ -13,6 +13,7 @@ from mesh_hsm.provider import Capability, KeySpec, Primitive, Use
 from mesh_hsm_yubikey import firmware
 from mesh_hsm_yubikey.algorithms import KEY_TYPES
 from mesh_hsm_yubikey.device import Device
+from mesh_hsm_yubikey.firmware import Feature
 
 _PRIMITIVES: Final = {
     "P-256": (Primitive.SIGN, Primitive.AGREE_X),
@@ -45,6 +46,18 @@ def why_not(device: Device, algorithm: str, use: Use) -> str | None:
 def check(device: Device, spec: KeySpec) -> None:
     """Raise ``UnsupportedError`` for policies that this YubiKey refuses."""
     firmware.check_key(device.firmware, spec.algorithm, spec.pin, spec.touch, fips=device.fips)
+
+
+def check_import(device: Device, spec: KeySpec) -> None:
+    """Raise ``UnsupportedError`` where the card will say nothing of a key that came from outside.
+
+    PIV gives no private key away; but firmware below 5.3 does not say that there is one.
+    """
+    if not firmware.has(device.firmware, Feature.METADATA) and not spec.allow_exportable:
+        raise UnsupportedError(
+            f"firmware {device.firmware_text} says nothing of imported keys",
+            hint="--allow-exportable takes it all the same, as a key of unknown custody",
+        )
 
 
 def _refusal(device: Device, algorithm: str) -> UnsupportedError | None:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Final, TypeVar
-from weakref import WeakValueDictionary
 
 from yubikit.piv import PivSession
 
@@ -88,9 +87,7 @@ class Card:
     def _run(self, doing: str, work: Callable[[Hold], R]) -> R:
         try:
             with explained(doing, self.uri):
-                if self._hold is None:
-                    self._hold = self._take()
-                return work(self._hold)
+                return work(self._hold or self._take())
         except MeshHsmError as error:
             if isinstance(error, CardGoneError):
                 self.release()
@@ -108,6 +105,7 @@ class Card:
         except BaseException:
             reached.connection.close()
             raise
+        self._hold = hold
         threading.Thread(target=self._give_up_when_idle, args=(hold,), daemon=True).start()
         return hold
 
@@ -137,7 +135,7 @@ def release_all() -> None:
         card.release()
 
 
-_cards: WeakValueDictionary[int, Card] = WeakValueDictionary()
+_cards: dict[int, Card] = {}
 
 
 def card_of(serial: int) -> Card:

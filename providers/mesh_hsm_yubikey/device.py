@@ -32,7 +32,7 @@ class Device:
         """Without the name of the maker: ``YubiKey 5 (USB-C keychain)``, say."""
         series = "FIPS" if self.fips else ""
         shape = FORM_FACTOR.from_code(self.form_factor)
-        return f"YubiKey {self.firmware[0]} {series}".strip() + f" ({shape})"
+        return " ".join(filter(None, ("YubiKey", str(self.firmware[0]), series, str(shape))))
 
 
 def read(connection: SmartCardConnection) -> Device:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TypeVar
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from yubikit.core.smartcard import SW, ApduError
 from yubikit.piv import PIN_POLICY, TOUCH_POLICY, PivSession
 
@@ -14,7 +15,7 @@ from mesh_hsm.custody import CustodyStatement
 from mesh_hsm.errors import AccessError, NotFoundError
 from mesh_hsm.provider import DeviceKey
 from mesh_hsm.uri import Uri
-from mesh_hsm_yubikey import operations, slot_state, statements, touch
+from mesh_hsm_yubikey import description, operations, slot_state, statements, touch
 from mesh_hsm_yubikey.card import Hold
 from mesh_hsm_yubikey.directory import Entry
 from mesh_hsm_yubikey.opened import Opened
@@ -37,9 +38,29 @@ class YubiKeyKey(DeviceKey):
         return f"YubiKeyKey({self.uri})"
 
     def custody(self) -> CustodyStatement:
-        """What the card says now. No PIN is needed."""
-        state = self._opened.run("tell about the key", self._state)
-        return statements.of_key(self._opened.info, self._opened.device, self._entry, state)
+        """What the card says now, and its attestation of a key that it made. No PIN is needed.
+
+        Raises ``VerificationError`` where the two disagree.
+        """
+        opened = self._opened
+        state, attested = opened.run(
+            "tell about the key", lambda hold: (self._state(hold), self.certificates(hold))
+        )
+        statement = statements.of_key(opened.info, opened.device, self._entry, state)
+        if state is None or attested is None:
+            return statement
+        return statements.checked(statement, self._entry, state, attested, opened)
+
+    def certificates(self, hold: Hold) -> tuple[bytes, bytes] | None:
+        """The key's attestation and F9's certificate, in DER; None for a key from outside."""
+        try:
+            slot = hold.piv.attest_key(self._entry.slot)
+        except ApduError:
+            return None
+        f9 = description.f9_certificate(hold.piv)
+        return (
+            None if f9 is None else (slot.public_bytes(Encoding.DER), f9.public_bytes(Encoding.DER))
+        )
 
     def _agree(self, point: Point) -> Point | XOnly:
         return self._use("agree", lambda piv: operations.agree(piv, self._entry.slot, point))

@@ -6,6 +6,7 @@ Open this file for what closing a token ends.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from yubikit.piv import PivSession
@@ -22,10 +23,13 @@ R = TypeVar("R")
 
 
 class Opened:
-    """One opening of a YubiKey."""
+    """One opening of a YubiKey. ``roots`` is the folder of roots besides Yubico's."""
 
-    def __init__(self, info: TokenInfo, device: Device, card: Card, secrets: SecretSource) -> None:
+    def __init__(
+        self, info: TokenInfo, device: Device, card: Card, secrets: SecretSource, roots: Path
+    ) -> None:
         self.info = info
+        self.roots = roots
         self.device = device
         self.card = card
         self.login = Login(card, secrets)

@@ -58,7 +58,8 @@ class YubiKeyProvider:
                 hint=f"mesh-hsm token init '{card.uri}' --label NAME",
                 uri=str(uri),
             )
-        return YubiKeyToken(Opened(found.info, found.device, card, secrets))
+        roots = self._records / "piv-roots"
+        return YubiKeyToken(Opened(found.info, found.device, card, secrets, roots))
 
     def initialise(
         self,

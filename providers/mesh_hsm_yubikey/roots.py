@@ -114,6 +114,14 @@ class Roots:
         )
 
 
+def trusted(folder: Path) -> Roots:
+    """Yubico's, and every ``*.pem`` of a folder, if there is one. Raises as ``from_file``."""
+    found = Roots.yubico()
+    for path in sorted(folder.glob("*.pem")):
+        found |= Roots.from_file(path)
+    return found
+
+
 def hardware(anchor: x509.Certificate) -> Hardware:
     """What a chain to this anchor says: ``ATTESTED`` for Yubico's, by fingerprint, alone."""
     if fingerprint(anchor) in YUBICO_ROOTS:

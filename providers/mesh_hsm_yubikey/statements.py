@@ -6,14 +6,18 @@ the key was made, but for who else has known it, which no card can tell.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from mesh_hsm.custody import CustodyClass, CustodyStatement
+from mesh_hsm.errors import CannotVerifyError
 from mesh_hsm.provider import TokenInfo
-from mesh_hsm_yubikey import firmware, slots
+from mesh_hsm_yubikey import attestation, firmware, roots, slots
 from mesh_hsm_yubikey.algorithms import KEY_CURVES, PIN_POLICY_OF, TOUCH_POLICY_OF
 from mesh_hsm_yubikey.device import Device
 from mesh_hsm_yubikey.directory import Entry
+from mesh_hsm_yubikey.judging import Metadata, judged
+from mesh_hsm_yubikey.opened import Opened
 from mesh_hsm_yubikey.slot_state import Origin, SlotState
 
 UNKNOWN_IMPORTER: Final = "whoever imported it"
@@ -46,3 +50,33 @@ def of_key(
             *firmware.concerns(device.firmware, curve, entry.use, form_factor=device.form_factor),
         ),
     )
+
+
+def checked(
+    statement: CustodyStatement,
+    entry: Entry,
+    state: SlotState,
+    certificates: tuple[bytes, bytes],
+    opened: Opened,
+) -> CustodyStatement:
+    """The statement, once the card's attestation says the same; a chain to no known root is noted.
+
+    ``hardware`` is not raised by that: a copied attestation says it as well. Whoever wants proof
+    asks for ``attest``. Raises ``VerificationError``.
+    """
+    try:
+        proved = attestation.verify(*certificates, roots.trusted(opened.roots))
+    except CannotVerifyError as error:
+        return replace(statement, notes=(*statement.notes, f"attestation not verified: {error}"))
+    assert state.public is not None  # noqa: S101  it holds the entry's key
+    told = Metadata(
+        slot=slots.name(entry.slot),
+        public=state.public,
+        generated=state.origin is Origin.GENERATED,
+        pin=statement.pin,
+        touch=statement.touch,
+        firmware=opened.device.firmware,
+        serial=opened.device.serial,
+    )
+    judged(told, proved, entry.use, statement.device)
+    return replace(statement, notes=(*statement.notes, f"attested under {proved.root}"))

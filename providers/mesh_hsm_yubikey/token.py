@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from yubikit.piv import SLOT
 
 from mesh_hsm.curves import SecretScalar, curve
-from mesh_hsm.errors import NotFoundError
+from mesh_hsm.errors import NotFoundError, UnsupportedError
 from mesh_hsm.provider import Capability, DeviceKey, KeySpec, Token, Use
 from mesh_hsm.uri import Uri
-from mesh_hsm_yubikey import capabilities, catalogue, creating, factory, pin_change, slots
+from mesh_hsm_yubikey import capabilities, catalogue, creating, evidence, factory, pin_change, slots
 from mesh_hsm_yubikey.directory import Entry
 from mesh_hsm_yubikey.importing import private_key
 from mesh_hsm_yubikey.key import YubiKeyKey
@@ -50,10 +50,7 @@ class YubiKeyToken(Token):
 
     def key(self, uri: Uri) -> DeviceKey:
         """The key ``yubikey:serial=…;slot=9c``."""
-        slot = self._slot(uri)
-        return self._key(
-            self._opened.run("find a key", lambda hold: catalogue.find(hold.piv, slot, str(uri)))
-        )
+        return self._found(uri)
 
     def generate(self, spec: KeySpec) -> DeviceKey:
         """Make a key in a free slot, and read back what the card says of it."""
@@ -78,6 +75,7 @@ class YubiKeyToken(Token):
     def import_scalar(self, spec: KeySpec, scalar: int, known_by: tuple[str, ...]) -> DeviceKey:
         """Take a scalar mod n; of X25519 its clamped form goes to the card."""
         self._check(spec)
+        capabilities.check_import(self._opened.device, spec)
         key = private_key(SecretScalar(curve(spec.algorithm), scalar), known_by)
         del scalar  # no traceback from below shows it
         uri = str(self.info.uri)
@@ -99,6 +97,17 @@ class YubiKeyToken(Token):
         self._opened.check_open()
         pin_change.change(self._opened)
 
+    def attest(self, uri: Uri, nonce: bytes) -> bytes:
+        """Evidence for a verifier's ``Challenge.octets``; see ``evidence``. One use of the key.
+
+        ``UnsupportedError`` for a key that was imported.
+        """
+        key = self._found(uri)
+        certificates = self._opened.run("attest a key", key.certificates)
+        if certificates is None:
+            raise UnsupportedError("a YubiKey attests only keys that it made itself", uri=str(uri))
+        return evidence.make(key, *certificates, nonce)
+
     # -- inside ----------------------------------------------------------------------------------
 
     def _check(self, spec: KeySpec) -> None:
@@ -112,6 +121,12 @@ class YubiKeyToken(Token):
         if not spec.allow_factory_secrets:
             uri = str(self.info.uri)
             self._opened.run("describe itself", lambda hold: factory.refuse(hold.piv, uri))
+
+    def _found(self, uri: Uri) -> YubiKeyKey:
+        slot = self._slot(uri)
+        return self._key(
+            self._opened.run("find a key", lambda hold: catalogue.find(hold.piv, slot, str(uri)))
+        )
 
     def _slot(self, uri: Uri) -> SLOT:
         slot = uri.get("slot")
