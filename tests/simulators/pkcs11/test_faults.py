@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from interposer import Rv
+from pkcs11 import Attribute
 
 from mesh_hsm.curves import P384, SecretScalar
 from mesh_hsm.errors import AccessError, DeviceError, MeshHsmError, NotFoundError
@@ -17,6 +18,7 @@ from mesh_hsm.provider import DeviceKey, KeySpec, Use
 from mesh_hsm.secret_source import SecretKind
 from mesh_hsm.testing.conformance import Asked
 from mesh_hsm_pkcs11 import objects
+from mesh_hsm_pkcs11.dialect import Dialect
 from mesh_hsm_pkcs11.sessions import LIMIT
 
 from .conftest import AGREE, Hsm, slot_of
@@ -235,6 +237,19 @@ def test_no_session_left(hsm: Hsm, keys: Keys) -> None:
         hsm.open().key(uri)
     hsm.bare("C_CloseSession", elsewhere)
     agreed(hsm.open().key(uri))
+
+
+@pytest.mark.parametrize("nth", range(1, 7))
+def test_a_trial_key_that_will_not_go_takes_its_session_with_it(hsm: Hsm, nth: int) -> None:
+    """Neither it nor its other half is left, and what was found out by it counts."""
+    hsm.interposer.speak("no_copyable")
+    token = hsm.open()
+    hsm.interposer.fail("C_DestroyObject", nth=nth)
+    assert token.capability("P-384", Use.SIGN)
+    assert hsm.interposer.fired == 1
+    assert hsm.leftovers() == []
+    dialect = Dialect.of(token._connection.sessions)
+    assert dialect.told_without(token=False) == {Attribute.COPYABLE}
 
 
 # -- threads ---------------------------------------------------------------------------------------
