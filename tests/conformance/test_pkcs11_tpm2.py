@@ -9,6 +9,7 @@ import pytest
 from pkcs11_bench import Pkcs11Bench
 from rigs import Tpm2, skipped_if_absent
 
+from mesh_hsm.provider import Imports, Seals
 from mesh_hsm.testing.conformance import Bench, ProviderConformance
 from mesh_hsm_pkcs11.module import forget_modules
 
@@ -21,6 +22,8 @@ FAULTS = {
 
 class Tpm2Bench(Pkcs11Bench):
     """A token in a TPM of its own. Its PIN is counted by the TPM, and the module tells nothing."""
+
+    lacks = frozenset({Imports, Seals})  # it takes no EC key from outside, and agrees on no curve
 
 
 class TestTpm2Pkcs11(ProviderConformance):
