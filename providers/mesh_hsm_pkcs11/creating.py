@@ -61,6 +61,7 @@ def add(keys: Keys, spec: KeySpec, make: Maker, record: Record) -> Entry:
         sweep(keys)
         _check_label(keys, spec.label)
         connection.run("let a key be tried", lambda session: _rehearse(keys, session, spec))
+        begun = record
         try:
             keys.records.save(record)
             made = connection.run(
@@ -68,10 +69,12 @@ def add(keys: Keys, spec: KeySpec, make: Maker, record: Record) -> Entry:
                 lambda session: _make(keys, session, spec, make, record),
                 again=False,
             )
-            _settle(keys, record, made)
+            assert made.record is not None  # noqa: S101  it was made here
+            begun = made.record  # under another CKA_ID, where the token numbers its keys itself
+            keys.records.save(begun)
         except BaseException:
             with suppress(MeshHsmError):  # what cannot be cleaned up now keeps its record
-                _destroy(keys, record)
+                _destroy(keys, begun)
             raise
     return made
 
@@ -230,13 +233,6 @@ def _check_that_it_asks(connection: Connection, session: Session, wish: Wish, ke
         hint="leave it at one PIN for the whole session",
         uri=str(connection.uri),
     )
-
-
-def _settle(keys: Keys, record: Record, made: Entry) -> None:
-    assert made.record is not None  # noqa: S101  it was made here
-    keys.records.save(made.record)
-    if made.identifier != record.octets:
-        keys.records.remove(record)
 
 
 def _destroy(keys: Keys, record: Record) -> None:

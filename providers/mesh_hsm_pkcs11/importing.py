@@ -257,17 +257,20 @@ class _Passing:
 def _passing(session: Session) -> Iterator[_Passing]:
     """Session objects that are destroyed at the end. If one stays, its session is closed."""
     passing = _Passing()
-    with session.at_risk():
-        try:
-            yield passing
-        finally:
-            for thing in reversed(passing.made):
-                thing.destroy()
-            # And what was made though the answer was lost, or a refusal.
+    try:
+        yield passing
+    except BaseException:
+        session.sound = False
+        raise
+    finally:  # of two errors the first counts: it decides what is tried next
+        for thing in reversed(passing.made):
+            thing.discard()
+        # And what was made though the answer was lost, or a refusal.
+        with suppress(PKCS11Error):
             for thing in objects.search(
                 session, {Attribute.TOKEN: False, Attribute.ID: passing.identifier}
             ):
-                thing.destroy()
+                thing.discard()
 
 
 # -- both ------------------------------------------------------------------------------------------

@@ -53,8 +53,11 @@ class Login:
     def ensure(self, session: Session) -> None:
         """Log in, unless this holder has proved its PIN already. The token's errors pass through.
 
-        Raises ``SecretRequiredError``, ``LastTryError``, ``LockedOutError``, ``WrongSecretError``;
-        in all but the last nothing was sent.
+        Raises ``SecretRequiredError`` and ``LastTryError``: no PIN was sent. ``LockedOutError``:
+        the token said so before a PIN was sent, or in answer to one. ``WrongSecretError``: the
+        token refused the PIN; or none was sent, as the token has refused this one already, cannot
+        have one of its length, or let this program in with another. ``DeviceError``: the token went
+        away while it had the PIN, and nobody knows whether it was tried.
         """
         if self.is_in and session.generation == self._proved_in:
             return

@@ -118,6 +118,11 @@ class Handle:
         """C_DestroyObject."""
         self.session.cryptoki.destroy(self.session.handle, self.handle)
 
+    def discard(self) -> None:
+        """Destroy a session object. One that will not go ends with its session, which is closed."""
+        with suppress(PKCS11Error), self.session.at_risk():
+            self.destroy()
+
 
 def private(session: Session, identifier: bytes) -> Handle | None:
     """The private key with this CKA_ID; looked for once in a session.

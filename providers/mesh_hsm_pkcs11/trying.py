@@ -88,8 +88,7 @@ def pair(dialect: Dialect, session: Session, wish: Wish) -> Iterator[tuple[Handl
         yield public, private
     finally:
         for thing in (private, public):
-            with suppress(PKCS11Error), session.at_risk():
-                thing.destroy()
+            thing.discard()
 
 
 def generate(dialect: Dialect, session: Session, wish: Wish) -> tuple[Handle, Handle]:
@@ -156,7 +155,7 @@ def _least(
     for attribute in sorted(left_out):
         with suppress(PKCS11Error):
             for thing in _ask(session, wish, recipe, left_out - {attribute}):
-                thing.destroy()
+                thing.discard()
             left_out -= {attribute}
     return left_out
 

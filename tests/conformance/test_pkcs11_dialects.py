@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from softhsm_bench import SofthsmBench
 
 from mesh_hsm.curves import CURVES
 from mesh_hsm.custody import CustodyClass
+from mesh_hsm.errors import MeshHsmError
 from mesh_hsm.provider import KeySpec, Use
 from mesh_hsm.testing.conformance import Bench, ProviderConformance
-from mesh_hsm.testing.conformance.bench import exercise
+from mesh_hsm.testing.conformance.bench import exercise, make, seen
 from mesh_hsm.testing.softhsm import Softhsm
 
 
@@ -95,3 +98,26 @@ def test_each_difference_alone(softhsm: SofthsmBench, interposer: Interposer, fe
             again.delete(key.uri)
         assert list(again.keys()) == []
     assert list(softhsm.leftovers()) == []
+
+
+def test_a_token_that_numbers_its_keys_itself_is_rolled_back(
+    softhsm_token: Softhsm, interposer: Interposer, tmp_path: Path
+) -> None:
+    """Whichever step fails: what is left of a key is neither on the token nor in a record."""
+    interposer.speak("own_ids")
+    softhsm = SofthsmBench(softhsm_token, interposer, tmp_path / "records")
+    with softhsm.open() as token:
+        make(token, Use.SIGN, "bystander")
+        for step in count():
+            done, failing = interposer.fired, softhsm.failing(step)
+            assert failing is not None
+            with suppress(MeshHsmError), failing:
+                make(token, Use.ENCRYPT, "victim")
+            if interposer.fired == done:
+                break
+            assert list(softhsm.leftovers()) == [], step
+            assert {"bystander"} == set(seen(token)) - {"victim"}
+            for key in token.keys():
+                if key.label == "victim":
+                    token.delete(key.uri)
+        assert step > 20

@@ -10,15 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pkcs11_bench import Pkcs11Bench
 from rigs import Nss, skipped_if_absent
 
 from mesh_hsm.custody import CustodyClass
-from mesh_hsm.provider import Provider, Use
-from mesh_hsm.secret_source import SecretKind
+from mesh_hsm.provider import Use
 from mesh_hsm.testing.conformance import Bench, ProviderConformance
 from mesh_hsm.testing.conformance.bench import exercise, make
-from mesh_hsm.uri import Uri
-from mesh_hsm_pkcs11 import Pkcs11Provider
 from mesh_hsm_pkcs11.module import forget_modules
 
 for_ordinary_users = pytest.mark.skipif(
@@ -26,23 +24,10 @@ for_ordinary_users = pytest.mark.skipif(
 )
 
 
-class NssBench(Bench):
+class NssBench(Pkcs11Bench):
     """An empty database with a PIN. NSS does not say of a stored key that it was made in it."""
 
-    asks = SecretKind.PIN
     custody = CustodyClass.IMPORTED
-
-    def __init__(self, rig: Nss, records: Path) -> None:
-        pin = rig.pin.encode()
-        self.answers = {SecretKind.PIN: pin, SecretKind.NEW_PIN: pin}
-        self.uri = Uri.parse(rig.uri)
-        self._records = records
-
-    def provider(self) -> Provider:
-        return Pkcs11Provider(self._records)
-
-    def absent(self, uri: Uri) -> Uri:
-        return uri.with_attribute("object", "absent")
 
 
 @pytest.fixture(scope="module")

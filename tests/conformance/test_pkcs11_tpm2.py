@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pkcs11_bench import Pkcs11Bench
 from rigs import Tpm2, skipped_if_absent
 
-from mesh_hsm.provider import Provider
-from mesh_hsm.secret_source import SecretKind
+from mesh_hsm.provider import Imports, Seals
 from mesh_hsm.testing.conformance import Bench, ProviderConformance
-from mesh_hsm.uri import Uri
-from mesh_hsm_pkcs11 import Pkcs11Provider
 from mesh_hsm_pkcs11.module import forget_modules
 
 # tpm2-pkcs11 1.9, by part of a test's name.
@@ -22,22 +20,10 @@ FAULTS = {
 }
 
 
-class Tpm2Bench(Bench):
+class Tpm2Bench(Pkcs11Bench):
     """A token in a TPM of its own. Its PIN is counted by the TPM, and the module tells nothing."""
 
-    asks = SecretKind.PIN
-
-    def __init__(self, rig: Tpm2, records: Path) -> None:
-        pin = rig.pin.encode()
-        self.answers = {SecretKind.PIN: pin, SecretKind.NEW_PIN: pin}
-        self.uri = Uri.parse(rig.uri)
-        self._records = records
-
-    def provider(self) -> Provider:
-        return Pkcs11Provider(self._records)
-
-    def absent(self, uri: Uri) -> Uri:
-        return uri.with_attribute("object", "absent")
+    lacks = frozenset({Imports, Seals})  # it takes no EC key from outside, and agrees on no curve
 
 
 class TestTpm2Pkcs11(ProviderConformance):

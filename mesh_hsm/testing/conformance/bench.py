@@ -3,13 +3,13 @@
 Open this file to put a provider on the bench: subclass ``Bench``, and ``ProviderConformance`` with
 a fixture ``bench`` that makes one, empty, for each test.
 """
-# ruff: noqa: SIM118  Token.keys is no dictionary's
+# ruff: noqa: S101, SIM118  the kit is made of assertions; Token.keys is no dictionary's
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -17,6 +17,7 @@ import pytest
 
 from mesh_hsm.curves import CURVES
 from mesh_hsm.custody import CustodyClass, Hardware, PinPolicy
+from mesh_hsm.errors import UnsupportedError
 from mesh_hsm.provider import DeviceKey, KeySpec, Provider, Token, Use
 from mesh_hsm.secret_source import NoSecrets, SecretKind, SecretRequest, SecretSource
 from mesh_hsm.uri import Uri
@@ -46,7 +47,9 @@ class Bench(ABC):
     alike where both are asked); ``custody`` and ``hardware`` are what its own keys must read back;
     ``asks`` is what the first private operation on a key without PIN asks for, None for nothing;
     ``counted_pin`` is None where no PIN is counted; ``new_secret`` is one that the device takes
-    when its PIN or passphrase is changed.
+    when its PIN or passphrase is changed. ``lacks`` are those of ``Imports`` and ``Seals`` whose
+    methods the token has, since its provider has them, and which this device refuses: it must
+    refuse them then, and no other device may.
     """
 
     uri: Uri
@@ -56,6 +59,7 @@ class Bench(ABC):
     asks: SecretKind | None = None
     counted_pin: CountedPin | None = None
     new_secret: bytes = b"a fresh secret"
+    lacks: frozenset[type] = frozenset()
 
     @abstractmethod
     def provider(self) -> Provider:
@@ -163,6 +167,15 @@ def make_any(token: Token, label: str = "subject", *, pin: PinPolicy = PinPolicy
     """Generate a key of whichever use, where that is not the point: not every token agrees."""
     use = Use.ENCRYPT if algorithms(token, Use.ENCRYPT) else Use.SIGN
     return make(token, use, label, pin=pin)
+
+
+@contextmanager
+def refused(bench: Bench, token: Token) -> Iterator[None]:
+    """A block that raises ``UnsupportedError``, and leaves everything as it was."""
+    before = seen(token), list(bench.leftovers())
+    with pytest.raises(UnsupportedError):
+        yield
+    assert (seen(token), list(bench.leftovers())) == before
 
 
 def seen(token: Token) -> dict[str, bytes]:

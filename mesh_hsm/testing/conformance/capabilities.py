@@ -10,8 +10,16 @@ import pytest
 from mesh_hsm.curves import Point
 from mesh_hsm.custody import TouchPolicy
 from mesh_hsm.errors import UnsupportedError
-from mesh_hsm.provider import KeySpec, Primitive, Token, Use
-from mesh_hsm.testing.conformance.bench import Asked, Bench, Kit, every_algorithm, exercise, seen
+from mesh_hsm.provider import Capability, KeySpec, Primitive, Token, Use
+from mesh_hsm.testing.conformance.bench import (
+    Asked,
+    Bench,
+    Kit,
+    every_algorithm,
+    exercise,
+    refused,
+    seen,
+)
 
 
 class Capabilities(Kit):
@@ -24,26 +32,26 @@ class Capabilities(Kit):
 
         So is a key that could leave the device, unless it was asked for by name.
         """
-        claimed = [
-            capability
-            for capability in token.capabilities()
-            if capability.algorithm == algorithm and capability.primitive in use.primitives
-        ]
+        claimed = _claims(token, algorithm, use)
         spec = KeySpec(algorithm, use, "claim")
-        if not claimed or claimed[0].needs_consent:
+        if not claimed:
             before = list(bench.leftovers())
             try:
-                token.generate(spec)
+                key = token.generate(spec)
             except UnsupportedError:
-                pass
-            else:  # some devices tell only whoever has logged in, as generation does
-                assert token_offers(token, algorithm, use), "it made a key that it does not claim"
+                assert seen(token) == {}
+                assert list(bench.leftovers()) == before
                 return
-            assert seen(token) == {}
-            assert list(bench.leftovers()) == before
-        if not claimed:
-            return
-        key = token.generate(replace(spec, allow_exportable=claimed[0].needs_consent))
+            # Some devices tell only whoever has logged in, as generation does.
+            claimed = _claims(token, algorithm, use)
+            assert claimed, "it made a key that it does not claim"
+            assert not claimed[0].needs_consent, "it made a key that needs consent without it"
+        elif claimed[0].needs_consent:
+            with refused(bench, token):
+                token.generate(spec)
+            key = token.generate(replace(spec, allow_exportable=True))
+        else:
+            key = token.generate(spec)
         assert (key.public.curve.name, key.use, key.label) == (algorithm, use, "claim")
         key.public.check_foreign()
         statement = key.custody()
@@ -109,7 +117,12 @@ class Capabilities(Kit):
 
 def token_offers(token: Token, algorithm: str, use: Use) -> bool:
     """Whether the token claims this algorithm for this use."""
-    return any(
-        capability.algorithm == algorithm and capability.primitive in use.primitives
+    return bool(_claims(token, algorithm, use))
+
+
+def _claims(token: Token, algorithm: str, use: Use) -> list[Capability]:
+    return [
+        capability
         for capability in token.capabilities()
-    )
+        if capability.algorithm == algorithm and capability.primitive in use.primitives
+    ]

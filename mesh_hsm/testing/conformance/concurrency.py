@@ -67,7 +67,7 @@ class Concurrency(Kit):
         """``DeviceError``, or a right answer; and the parent goes on undisturbed."""
         key = make(token, use)
         exercise(key)
-        outcomes = _in_a_child(lambda: exercise(key))
+        outcomes = in_a_child(lambda: exercise(key))
         assert outcomes in ("served", "refused"), outcomes
         exercise(key)
 
@@ -78,8 +78,11 @@ def _together(jobs: list[Callable[[], None]]) -> None:
             future.result()
 
 
-def _in_a_child(job: Callable[[], None]) -> str:
-    """Run a job in a forked child, and tell what became of it."""
+def in_a_child(job: Callable[[], object]) -> str:
+    """Run a job in a forked child, and tell what became of it.
+
+    ``served``; ``refused`` if it raised ``DeviceError``, ``failed: …`` if anything else; ``hung``.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

@@ -41,9 +41,10 @@ class Hygiene(Kit):
             made = [make_any(token, "a"), make(token, Use.SIGN, "b")]
             if pin:
                 made.append(make(token, Use.ENCRYPT, "c", pin=pin.policy))
-            if isinstance(token, Imports) and (offered := algorithms(token, Use.ENCRYPT)):
+            offered = algorithms(token, Use.ENCRYPT)
+            if isinstance(token, Imports) and Imports not in bench.lacks and offered:
                 scalar = int.from_bytes(b"a share of a key", "big")
-                spec = KeySpec(offered[0], Use.ENCRYPT, "d")
+                spec = KeySpec(offered[0], Use.ENCRYPT, "d", allow_exportable=True)
                 made.append(token.import_scalar(spec, scalar, ("dealer",)))
                 needles += [b"a share of a key", str(scalar).encode(), b"%x" % scalar]
             for key in made:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from mesh_hsm.errors import (
     FormatError,
     UnsupportedError,
 )
-from mesh_hsm.provider import Attests, Imports, KeySpec, Seals, Token, Use
+from mesh_hsm.provider import Attests, DeviceKey, Imports, KeySpec, Seals, Token, Use
 from mesh_hsm.testing.conformance.bench import (
     Asked,
     Bench,
@@ -24,6 +25,7 @@ from mesh_hsm.testing.conformance.bench import (
     every_algorithm,
     exercise,
     make_any,
+    refused,
     seen,
 )
 from mesh_hsm.testing.conformance.capabilities import token_offers
@@ -43,20 +45,17 @@ class Powers(Kit):
         try:
             scalar = SecretScalar.random(curve(algorithm))
         except UnsupportedError:  # EdDSA keys are not scalars
-            with pytest.raises(UnsupportedError):
+            with refused(bench, token):
                 importer.import_scalar(spec, 5, ("dealer",))
-            assert seen(token) == {}
             return
-        if not token_offers(token, algorithm, use):
-            with pytest.raises(UnsupportedError):
-                importer.import_scalar(spec, scalar.value, ("dealer",))
-            assert seen(token) == {}
+        if Imports in bench.lacks or not token_offers(token, algorithm, use):
+            for consent in (False, True):
+                with refused(bench, token):
+                    importer.import_scalar(
+                        replace(spec, allow_exportable=consent), scalar.value, ("dealer",)
+                    )
             return
-        try:
-            key = importer.import_scalar(spec, scalar.value, ("dealer", "administrator"))
-        except UnsupportedError as error:  # of some devices no capability tells
-            assert seen(token) == {}
-            pytest.skip(f"this device takes no {algorithm} key to {use} from outside: {error}")
+        key = _imported(bench, token, spec, scalar, ("dealer", "administrator"))
         assert key.public == scalar.public()
         exercise(key)
         if use is Use.ENCRYPT:
@@ -70,32 +69,33 @@ class Powers(Kit):
             exercise(other.key(key.uri))
 
     def test_imports_refuse_what_is_no_scalar(self, token: Token) -> None:
-        """Zero, n and beyond; and a label in use."""
+        """Zero, n and beyond; and a label in use. Nothing else is wrong: there is consent."""
         importer = _imports(token)
         key = make_any(token, "taken")
         algorithm, n = key.public.curve.name, key.public.curve.order
+        spec = KeySpec(algorithm, key.use, "bad", allow_exportable=True)
         for scalar in (0, -1, n, n + 1, 1 << 600):
             with pytest.raises(FormatError):
-                importer.import_scalar(KeySpec(algorithm, key.use, "bad"), scalar, ())
+                importer.import_scalar(spec, scalar, ())
         with pytest.raises(ConflictError):
-            importer.import_scalar(KeySpec(algorithm, key.use, "taken"), 7, ())
+            importer.import_scalar(replace(spec, label="taken"), 7, ())
         assert seen(token) == {"taken": key.public.encode()}
 
     @pytest.mark.parametrize("size", [0, 1, 32, SEALED_AT_MOST])
     def test_sealed_secrets_come_back(self, bench: Bench, token: Token, size: int) -> None:
         """Through this instance and the next; the blob does not show the secret."""
-        sealer = _seals(token)
+        sealer = _seals(bench, token)
         secret = os.urandom(size)
         blob = sealer.seal("seed", secret)
         assert sealer.unseal(blob) == secret
         assert size < 32 or secret not in blob
         assert blob != sealer.seal("seed", secret)
         with bench.open() as other:
-            assert _seals(other).unseal(blob) == secret
+            assert _seals(bench, other).unseal(blob) == secret
 
-    def test_sealed_secrets_are_whole_or_refused(self, token: Token) -> None:
+    def test_sealed_secrets_are_whole_or_refused(self, bench: Bench, token: Token) -> None:
         """A bit changed, an octet cut or added: no secret comes out."""
-        sealer = _seals(token)
+        sealer = _seals(bench, token)
         secret = os.urandom(32)
         blob = sealer.seal("seed", secret)
         last = bytes([blob[-1] ^ 1])
@@ -104,22 +104,22 @@ class Powers(Kit):
                 sealer.unseal(bad)
         assert sealer.unseal(blob) == secret
 
-    def test_too_much_is_not_sealed(self, token: Token) -> None:
+    def test_too_much_is_not_sealed(self, bench: Bench, token: Token) -> None:
         """What some device cannot seal, none does."""
         with pytest.raises(FormatError):
-            _seals(token).seal("seed", bytes(SEALED_AT_MOST + 1))
+            _seals(bench, token).seal("seed", bytes(SEALED_AT_MOST + 1))
 
     def test_a_sealed_pin_is_honoured_or_refused(self, bench: Bench, token: Token) -> None:
         """A PIN policy for a sealed secret is never silently dropped."""
-        sealer = _seals(token)
+        sealer = _seals(bench, token)
         try:
             blob = sealer.seal("seed", b"secret", PinPolicy.ONCE)
         except UnsupportedError:
             return
         with bench.open(Asked({})) as other, pytest.raises(AccessError):
-            _seals(other).unseal(blob)
+            _seals(bench, other).unseal(blob)
         with bench.open() as other:
-            assert _seals(other).unseal(blob) == b"secret"
+            assert _seals(bench, other).unseal(blob) == b"secret"
 
     def test_evidence_is_fresh(self, token: Token) -> None:
         """Evidence answers the verifier's nonce, and is about this very key."""
@@ -137,11 +137,30 @@ def _imports(token: Token) -> Imports:
     return token
 
 
-def _seals(token: Token) -> Seals:
+def _imported(
+    bench: Bench, token: Token, spec: KeySpec, scalar: SecretScalar, known_by: tuple[str, ...]
+) -> DeviceKey:
+    """A scalar on the token; with consent if the token refuses without, as it must where it does
+    not vouch that the key stays.
+    """
+    importer, before = _imports(token), list(bench.leftovers())
+    try:
+        key, consent = importer.import_scalar(spec, scalar.value, known_by), False
+    except UnsupportedError:
+        assert seen(token) == {}
+        assert list(bench.leftovers()) == before
+        spec = replace(spec, allow_exportable=True)
+        key, consent = importer.import_scalar(spec, scalar.value, known_by), True
+    claim = token.capability(spec.algorithm, spec.use)
+    assert replace(claim, custody=key.custody().custody).needs_consent is consent
+    return key
+
+
+def _seals(bench: Bench, token: Token) -> Seals:
     if not isinstance(token, Seals):
         pytest.skip("this device seals nothing")
-    try:
-        token.seal("try", b"")
-    except UnsupportedError as error:
-        pytest.skip(f"this device seals nothing: {error}")
+    if Seals in bench.lacks:
+        with refused(bench, token):
+            token.seal("seed", b"secret")
+        pytest.skip("this device seals nothing, and says so")
     return token

@@ -10,12 +10,10 @@ from unittest import mock
 
 from interposer import Interposer
 from pkcs11 import Attribute, ObjectClass
+from pkcs11_bench import Pkcs11Bench
 
-from mesh_hsm.provider import Provider
 from mesh_hsm.secret_source import FixedSecrets, SecretKind
-from mesh_hsm.testing.conformance import Bench
 from mesh_hsm.testing.softhsm import Softhsm
-from mesh_hsm.uri import Uri
 from mesh_hsm_pkcs11 import Pkcs11Provider, objects
 from mesh_hsm_pkcs11.binding import read
 from mesh_hsm_pkcs11.connection import Connection
@@ -26,30 +24,18 @@ from mesh_hsm_pkcs11.records import Stage, _read
 SYSTEM_CALLS = ("write", "fsync", "replace", "fchmod", "fdopen")
 
 
-class SofthsmBench(Bench):
-    """One token, and a folder of records. The module is the one that the environment names."""
-
-    asks = SecretKind.PIN
+class SofthsmBench(Pkcs11Bench):
+    """It can be made to fail at every step, and shows what lies about."""
 
     def __init__(
         self, rig: Softhsm, interposer: Interposer, folder: Path, *, faults: bool = True
     ) -> None:
-        self.rig, self.interposer, self.folder, self.faults = rig, interposer, folder, faults
-        self.uri = Uri.parse(rig.uri)
-        self.answers = {
-            SecretKind.PIN: rig.pin.encode(),
-            SecretKind.NEW_PIN: rig.pin.encode(),
-        }
-
-    def provider(self) -> Provider:
-        return Pkcs11Provider(self.folder)
+        super().__init__(rig, folder)
+        self.rig, self.interposer, self.faults = rig, interposer, faults
 
     def restart(self) -> bool:
         forget_modules()
         return True
-
-    def absent(self, uri: Uri) -> Uri:
-        return uri.with_attribute("object", "absent")
 
     def leftovers(self) -> Collection[object]:
         """Objects on the token that no record calls made, halves of keys, and stray files."""

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from interposer import Rv
+from pkcs11 import Attribute
 
 from mesh_hsm.curves import P384, SecretScalar
-from mesh_hsm.errors import AccessError, DeviceError, MeshHsmError, NotFoundError
+from mesh_hsm.errors import AccessError, DeviceError, NotFoundError
 from mesh_hsm.provider import DeviceKey, KeySpec, Use
 from mesh_hsm.secret_source import SecretKind
 from mesh_hsm.testing.conformance import Asked
+from mesh_hsm.testing.conformance.concurrency import in_a_child
 from mesh_hsm_pkcs11 import objects
+from mesh_hsm_pkcs11.dialect import Dialect
 from mesh_hsm_pkcs11.sessions import LIMIT
 
 from .conftest import AGREE, Hsm, slot_of
 
 DIGEST = bytes(48)
-PATIENCE = 60  # seconds a forked child may take, so that a deadlock fails and does not hang
 GONE = [
     Rv.DEVICE_REMOVED,
     Rv.TOKEN_NOT_PRESENT,
@@ -237,6 +237,19 @@ def test_no_session_left(hsm: Hsm, keys: Keys) -> None:
     agreed(hsm.open().key(uri))
 
 
+@pytest.mark.parametrize("nth", range(1, 7))
+def test_a_trial_key_that_will_not_go_takes_its_session_with_it(hsm: Hsm, nth: int) -> None:
+    """Neither it nor its other half is left, and what was found out by it counts."""
+    hsm.interposer.speak("no_copyable")
+    token = hsm.open()
+    hsm.interposer.fail("C_DestroyObject", nth=nth)
+    assert token.capability("P-384", Use.SIGN)
+    assert hsm.interposer.fired == 1
+    assert hsm.leftovers() == []
+    dialect = Dialect.of(token._connection.sessions)
+    assert dialect.told_without(token=False) == {Attribute.COPYABLE}
+
+
 # -- threads ---------------------------------------------------------------------------------------
 
 
@@ -302,30 +315,6 @@ def test_threads_while_the_token_comes_and_goes(hsm: Hsm, keys: Keys) -> None:
 
 
 # -- fork ------------------------------------------------------------------------------------------
-
-
-def in_a_child(job: Callable[[], object]) -> str:
-    """What became of a job in a forked child: served, refused, hung, or the error."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        outcome = "failed"
-        try:
-            signal.alarm(PATIENCE)
-            job()
-            outcome = "served"
-        except MeshHsmError as error:
-            outcome = "refused" if isinstance(error, DeviceError) else repr(error)
-        except BaseException as error:  # reported to the parent, which fails
-            outcome = repr(error)
-        finally:
-            os.write(writer, outcome.encode())
-            os._exit(0)  # not through pytest's own ending
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        outcome = pipe.read().decode()
-    os.waitpid(child, 0)
-    return outcome or "hung"
 
 
 @pytest.mark.parametrize("use", USES)

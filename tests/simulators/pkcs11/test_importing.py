@@ -430,16 +430,36 @@ def test_a_failure_at_any_step_leaves_nothing(
     assert failed is None
 
 
+@pytest.mark.parametrize("nth", [1, 2, 3])
 def test_a_transport_key_that_will_not_go_takes_its_session_with_it(
-    bench: SofthsmBench, token: Token
+    bench: SofthsmBench, token: Token, nth: int
 ) -> None:
+    """The others are destroyed, and the share is there."""
     first = import_into(token, share_of("P-256"), "first")
-    bench.interposer.fail("C_DestroyObject")
-    with pytest.raises(DeviceError):
-        import_into(token, share_of("P-256"))
+    with bench.interposer.counted() as calls:
+        bench.interposer.fail("C_DestroyObject", nth=nth)
+        key = import_into(token, share_of("P-256"))
     assert bench.interposer.fired == 1
+    assert "C_CloseSession" in calls
+    assert WRAPPED in key.custody().notes
     assert bench.leftovers() == []
     exercise(first)
+    exercise(key)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_failure_is_told_though_a_transport_key_will_not_go(
+    bench: SofthsmBench, token: Token, nth: int
+) -> None:
+    """What failed first is what the user must know, and what may be tried next depends on it."""
+    import_into(token, share_of("P-256"), "first")
+    bench.interposer.fail("C_UnwrapKey", Rv.DEVICE_MEMORY)
+    bench.interposer.fail("C_DestroyObject", nth=nth)
+    with pytest.raises(DeviceError, match="no memory left"):
+        import_into(token, share_of("P-256"))
+    assert bench.interposer.fired == 2
+    assert bench.leftovers() == []
+    assert list(seen(token)) == ["first"]
     exercise(import_into(token, share_of("P-256")))
 
 
