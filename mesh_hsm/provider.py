@@ -318,8 +318,13 @@ class ChangesPin(Protocol):
 class Attests(Protocol):
     """Proves a custody statement to somebody else."""
 
-    def attest(self, uri: Uri, nonce: bytes) -> bytes:
-        """Evidence over a verifier's nonce, in the device's own format."""
+    def attest(self, uri: Uri, challenge: bytes) -> bytes:
+        """Evidence for a verifier, in the device's own format: one use of the key.
+
+        ``challenge`` is a verifier's ``mesh_hsm.threshold.Challenge.octets``. Raises
+        ``FormatError`` for what is none, ``UnsupportedError`` for a key that the device does not
+        vouch for, ``NotFoundError``, ``AccessError``, ``DeviceError``.
+        """
         ...
 
 

@@ -43,14 +43,10 @@ class Hold:
 
 
 class Card:
-    """A YubiKey by its serial number, in whichever port it is. Get one from ``card_of``.
-
-    ``refused`` are marks of PINs that it refused: they are not sent a second time by themselves.
-    """
+    """A YubiKey by its serial number, in whichever port it is. Get one from ``card_of``."""
 
     def __init__(self, serial: int) -> None:
         self.serial = serial
-        self.refused: set[bytes] = set()
         self._hold: Hold | None = None
         self.uri = f"yubikey:serial={serial}"
         self.subject = f"YubiKey {serial}"
@@ -121,7 +117,6 @@ class Card:
         self._lock = threading.RLock()
         self._hold = None
         self._last_used = 0.0
-        self.refused = set()
 
     def _abandon(self) -> None:
         if self._hold is not None:

@@ -9,6 +9,7 @@ from yubikit.core.smartcard import SW, ApduError
 from yubikit.piv import KEY_TYPE, OBJECT_ID, PIN_POLICY, SLOT, TOUCH_POLICY, PivSession
 
 from mesh_hsm.errors import NotFoundError
+from mesh_hsm.provider import Use
 from mesh_hsm_yubikey import directory, slot_state, slots
 from mesh_hsm_yubikey.algorithms import point_of
 from mesh_hsm_yubikey.directory import Directory, Entry
@@ -73,7 +74,7 @@ def tidy(piv: PivSession) -> Directory:
         kept = kept.without(entry.slot)
         if entry.public is None and _is_orphan(piv, entry):
             kept = discard(piv, kept, entry.slot)
-    for slot, public in found.spent:
+    for slot, public in kept.spent:
         state = slot_state.read(piv, slot)
         if state is None or state.public != public:
             kept = kept.without(slot)
@@ -83,12 +84,18 @@ def tidy(piv: PivSession) -> Directory:
 
 
 def discard(piv: PivSession, kept: Directory, slot: SLOT) -> Directory:
-    """Destroy a slot's key: deleted, or below 5.7 overwritten by one that nobody needs."""
+    """Destroy a slot's key: deleted, or below 5.7 overwritten by one that nobody needs.
+
+    That one is noted first, as one being generated, so that the slot is not lost if it is cut off.
+    The directory that is returned is not written yet.
+    """
     if piv.version >= Feature.DELETE.least:
         piv.delete_key(slot)
         return kept.without(slot)
-    junk = piv.generate_key(slot, KEY_TYPE.ECCP256, PIN_POLICY.ALWAYS, TOUCH_POLICY.NEVER)
-    return kept.with_spent(slot, point_of(junk))
+    junk = Entry(slot, KEY_TYPE.ECCP256, PIN_POLICY.ALWAYS, TOUCH_POLICY.NEVER, Use.SIGN, "", None)
+    write(piv, kept.with_entry(junk))
+    public = piv.generate_key(slot, junk.key_type, junk.pin, junk.touch)
+    return kept.with_spent(slot, point_of(public))
 
 
 def is_free(piv: PivSession, kept: Directory, slot: SLOT) -> bool:

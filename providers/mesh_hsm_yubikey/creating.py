@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from yubikit.core import CommandError
-from yubikit.piv import KEY_TYPE, PIN_POLICY, SLOT, TOUCH_POLICY, PivSession
+from yubikit.piv import SLOT, PivSession
 
 from mesh_hsm.curves import Point
 from mesh_hsm.errors import ConflictError, DeviceError, UnsupportedError
@@ -30,7 +30,7 @@ from mesh_hsm_yubikey.importing import PrivateKey
 
 
 def generate(piv: PivSession, spec: KeySpec, uri: str) -> Entry:
-    """Make a key: 1 note what is begun, 2 generate, 3 finish the note, 4 read back."""
+    """Make a key: 1 note what is begun, 2 generate, 3 read back, 4 finish the note."""
     kept, entry = _place(piv, spec, uri)
     catalogue.write(piv, kept.with_entry(entry))
 
@@ -57,11 +57,6 @@ def delete(piv: PivSession, slot: SLOT, uri: str) -> None:
     """Destroy our key in a slot: 1 the key, 2 its note. Raises ``NotFoundError``."""
     catalogue.find(piv, slot, uri)
     kept = catalogue.tidy(piv)
-    if (
-        piv.version < Feature.DELETE.least
-    ):  # noted as being overwritten, so that the slot is not lost
-        entry = next(one for one in kept.entries if one.slot == slot)
-        catalogue.write(piv, kept.with_entry(_junk(entry)))
     catalogue.write(piv, catalogue.discard(piv, kept, slot))
 
 
@@ -128,11 +123,11 @@ def _settle(
         catalogue.write(piv, kept)
         raise
     done = replace(begun, public=public)
-    if done != begun:
-        catalogue.write(piv, kept.with_entry(done))
     if differs := _difference(piv, done):
         catalogue.write(piv, catalogue.discard(piv, kept, done.slot))
         raise DeviceError(f"the YubiKey made a key with another {differs}", uri=uri)
+    if done != begun:
+        catalogue.write(piv, kept.with_entry(done))
     return done
 
 
@@ -146,18 +141,6 @@ def _difference(piv: PivSession, entry: Entry) -> str | None:
     if (state.pin, state.touch) != (entry.pin, entry.touch):
         return "PIN or touch policy"
     return None
-
-
-def _junk(entry: Entry) -> Entry:
-    """The note of what overwrites a key where none can be deleted."""
-    return replace(
-        entry,
-        key_type=KEY_TYPE.ECCP256,
-        pin=PIN_POLICY.ALWAYS,
-        touch=TOUCH_POLICY.NEVER,
-        public=None,
-        known_by=(),
-    )
 
 
 def _occupied(slot: SLOT, uri: str) -> ConflictError:

@@ -8,11 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from smartcard.Exceptions import (
-    CardConnectionException,
-    NoCardException,
-    SmartcardException,
-)
+from smartcard.Exceptions import SmartcardException
 from yubikit.core import BadResponseError, CommandError, NotSupportedError
 from yubikit.core.smartcard import SW, ApduError
 
@@ -37,10 +33,14 @@ def explained(doing: str, uri: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ApduError, BadResponseError, CommandError, NotSupportedError) as error:
+    except (CommandError, NotSupportedError) as error:
         raise explain(error, doing, uri) from error
-    except (SmartcardException, CardConnectionException, NoCardException) as error:
+    except SmartcardException as error:
         raise gone(doing, uri) from error
+    except (BadResponseError, ValueError, LookupError) as error:  # as yubikit takes answers apart
+        raise DeviceError(
+            f"the YubiKey gave a malformed answer when it was asked to {doing}", uri=uri
+        ) from error
 
 
 def explain(error: Exception, doing: str, uri: str) -> MeshHsmError:
@@ -48,7 +48,7 @@ def explain(error: Exception, doing: str, uri: str) -> MeshHsmError:
     if isinstance(error, NotSupportedError):
         return UnsupportedError(f"this YubiKey cannot {doing}: {error}", uri=uri)
     if not isinstance(error, ApduError):
-        return DeviceError(f"the YubiKey gave a malformed answer when asked to {doing}", uri=uri)
+        return DeviceError(f"the YubiKey refused to {doing}", uri=uri)
     said = f"the YubiKey refused to {doing} (SW={error.sw:04X})"
     if error.sw == SW.SECURITY_CONDITION_NOT_SATISFIED:
         return AccessError(said, uri=uri)

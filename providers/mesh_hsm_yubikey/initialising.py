@@ -82,7 +82,6 @@ def initialise(
         ) from error
     finally:
         card.release()
-        card.refused.clear()
 
 
 def _make_own(piv: PivSession, wanted: _Wanted) -> None:

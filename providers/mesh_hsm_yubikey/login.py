@@ -25,6 +25,7 @@ class Login:
         self.secrets = secrets
         self._card = card
         self._pin: Pin | None = None
+        self._refused: Pin | None = None
         self._asking = threading.Lock()
         self._last_try_agreed = False
 
@@ -58,32 +59,27 @@ class Login:
         uri = self._card.uri
         if hold.verified_by is not self:  # much may have happened to it elsewhere
             left = hold.piv.get_pin_attempts()
-            if pin.mark in self._card.refused:
-                self._pin = None
+            if pin is self._refused:  # eight threads with one mistyped PIN would spend eight tries
                 raise WrongSecretError(
                     "the YubiKey has refused this PIN already; it was not tried again",
                     attempts_remaining=left,
-                    hint="if it has been given this PIN since, begin anew in another process",
                     uri=uri,
                 )
             self._consent(SecretRequest(SecretKind.PIN, self._card.subject, left))
         hold.verified_by = None  # a wrong PIN ends what a right one began
+        self._last_try_agreed = False
         try:
             hold.piv.verify_pin(pin.text)
         except InvalidPinError as error:
             left = error.attempts_remaining
         else:
-            hold.verified_by, self._last_try_agreed = self, False
+            hold.verified_by = self
             return
-        self._pin = None
-        self._card.refused.add(pin.mark)
+        self._pin, self._refused = None, pin
         raise refusal("PIN", left, uri)
 
     def changed(self, pin: Pin) -> None:
         """The card has this PIN now, and no other."""
-        if self._pin is not None:
-            self._card.refused.add(self._pin.mark)
-        self._card.refused.discard(pin.mark)
         self._pin = pin
 
     def forget(self) -> None:
@@ -91,9 +87,10 @@ class Login:
         self._pin = None
 
     def _consent(self, request: SecretRequest) -> None:
-        if not self._last_try_agreed:
+        is_last = request.attempts_remaining == 1
+        if not (is_last and self._last_try_agreed):
             consent_to_last(self.secrets, request, self._card.uri)
-            self._last_try_agreed = request.attempts_remaining == 1
+        self._last_try_agreed = is_last
 
 
 def consent_to_last(secrets: SecretSource, request: SecretRequest, uri: str) -> None:

@@ -10,13 +10,19 @@ from __future__ import annotations
 from binascii import Error as NotHexadecimal
 from binascii import unhexlify
 
-from ykman.piv import PivmanData, get_pivman_data, get_pivman_protected_data
+from ykman.piv import (
+    OBJECT_ID_PIVMAN_DATA,
+    OBJECT_ID_PIVMAN_PROTECTED_DATA,
+    PivmanData,
+    PivmanProtectedData,
+)
 from yubikit.core import BadResponseError
 from yubikit.core.smartcard import SW, ApduError
 from yubikit.piv import MANAGEMENT_KEY_TYPE, PivSession
 
 from mesh_hsm.errors import DeviceError, WrongSecretError
 from mesh_hsm.secret_source import SecretKind, SecretRequest
+from mesh_hsm_yubikey import catalogue
 from mesh_hsm_yubikey.card import Card, Hold
 from mesh_hsm_yubikey.login import Login
 from mesh_hsm_yubikey.pin import Pin, Secret
@@ -48,8 +54,7 @@ class Management:
             key = self._key
         else:
             self._login.ensure(hold, pin)
-            stored = get_pivman_protected_data(hold.piv).key
-            key = None if stored is None else Secret(stored)
+            key = _stored(hold.piv)
         if key is None:
             raise DeviceError(
                 "the YubiKey says that its PIN protects the management key, and holds none",
@@ -66,8 +71,14 @@ class Management:
 
 def is_protected(piv: PivSession) -> bool:
     """Whether the PIN gives the management key."""
-    data: PivmanData = get_pivman_data(piv)
-    return bool(data.has_stored_key)
+    octets = catalogue.get_object(piv, OBJECT_ID_PIVMAN_DATA)
+    return octets is not None and PivmanData(octets).has_stored_key
+
+
+def _stored(piv: PivSession) -> Secret | None:
+    octets = catalogue.get_object(piv, OBJECT_ID_PIVMAN_PROTECTED_DATA)
+    key = PivmanProtectedData(octets).key if octets else None
+    return None if key is None else Secret(key)
 
 
 def authenticate(piv: PivSession, key: Secret, uri: str) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hmac
-import os
-from typing import Final, NoReturn
-
-_PROCESS: Final = os.urandom(32)
+from typing import NoReturn
 
 
 class Secret:
@@ -21,11 +17,6 @@ class Secret:
     def octets(self) -> bytes:
         """SECRET."""
         return self._octets
-
-    @property
-    def mark(self) -> bytes:
-        """32 octets that two equal secrets share in this process, and nothing is learnt from."""
-        return hmac.digest(_PROCESS, self._octets, "sha256")
 
     def __repr__(self) -> str:
         return "<secret>"

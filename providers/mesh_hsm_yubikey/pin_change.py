@@ -63,7 +63,6 @@ def unblock(card: Card, secrets: SecretSource) -> None:
             raise refusal("PUK", error.attempts_remaining, card.uri) from error
 
     card.run("set a new PIN", set_pin)
-    card.refused.clear()
 
 
 def new_secret(secrets: SecretSource, kind: SecretKind, card: Card) -> Pin:

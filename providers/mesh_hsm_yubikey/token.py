@@ -97,7 +97,7 @@ class YubiKeyToken(Token):
         self._opened.check_open()
         pin_change.change(self._opened)
 
-    def attest(self, uri: Uri, nonce: bytes) -> bytes:
+    def attest(self, uri: Uri, challenge: bytes) -> bytes:
         """Evidence for a verifier's ``Challenge.octets``; see ``evidence``. One use of the key.
 
         ``UnsupportedError`` for a key that was imported.
@@ -106,7 +106,7 @@ class YubiKeyToken(Token):
         certificates = self._opened.run("attest a key", key.certificates)
         if certificates is None:
             raise UnsupportedError("a YubiKey attests only keys that it made itself", uri=str(uri))
-        return evidence.make(key, *certificates, nonce)
+        return evidence.make(key, *certificates, challenge)
 
     # -- inside ----------------------------------------------------------------------------------
 

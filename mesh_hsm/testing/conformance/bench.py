@@ -47,9 +47,9 @@ class Bench(ABC):
     alike where both are asked); ``custody`` and ``hardware`` are what its own keys must read back;
     ``asks`` is what the first private operation on a key without PIN asks for, None for nothing;
     ``counted_pin`` is None where no PIN is counted; ``new_secret`` is one that the device takes
-    when its PIN or passphrase is changed. ``lacks`` are those of ``Imports`` and ``Seals`` whose
-    methods the token has, since its provider has them, and which this device refuses: it must
-    refuse them then, and no other device may.
+    when its PIN or passphrase is changed, ``wrong_secret`` one that it tries and refuses. ``lacks``
+    are those of ``Imports`` and ``Seals`` whose methods the token has, since its provider has them,
+    and which this device refuses: it must refuse them then, and no other device may.
     """
 
     uri: Uri
@@ -59,6 +59,7 @@ class Bench(ABC):
     asks: SecretKind | None = None
     counted_pin: CountedPin | None = None
     new_secret: bytes = b"a fresh secret"
+    wrong_secret: bytes = WRONG
     lacks: frozenset[type] = frozenset()
 
     @abstractmethod
@@ -91,7 +92,12 @@ class Bench(ABC):
     @final
     def open(self, secrets: SecretSource | None = None) -> Token:
         """Open the token through a new provider instance, with the right answers or others."""
-        return self.provider().open(self.uri, secrets or Asked(self.answers))
+        return self.provider().open(self.uri, secrets or self.asked())
+
+    @final
+    def asked(self, *, wrong: Collection[SecretKind] = (), last_try: bool = False) -> Asked:
+        """A source with the right answers, but for the kinds in ``wrong``."""
+        return Asked(self.answers, wrong=wrong, last_try=last_try, wrong_secret=self.wrong_secret)
 
 
 class Asked:
@@ -103,8 +109,10 @@ class Asked:
         *,
         wrong: Collection[SecretKind] = (),
         last_try: bool = False,
+        wrong_secret: bytes = WRONG,
     ) -> None:
         self._answers = dict(answers)
+        self._wrong_secret = wrong_secret
         self.wrong = frozenset(wrong)
         self.last_try = last_try
         self.requests: list[SecretRequest] = []
@@ -114,7 +122,7 @@ class Asked:
         """The right answer, or a wrong one for a kind in ``wrong``."""
         self.requests.append(request)
         if request.kind in self.wrong:
-            return WRONG
+            return self._wrong_secret
         if request.kind not in self._answers:
             return NoSecrets().secret(request)
         return self._answers[request.kind]

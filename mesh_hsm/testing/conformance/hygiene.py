@@ -13,8 +13,6 @@ from mesh_hsm.errors import MeshHsmError
 from mesh_hsm.provider import Imports, KeySpec, Provider, Token, Use
 from mesh_hsm.secret_source import SecretKind
 from mesh_hsm.testing.conformance.bench import (
-    WRONG,
-    Asked,
     Bench,
     Kit,
     algorithms,
@@ -33,7 +31,7 @@ class Hygiene(Kit):
         """Everything is done once with logging at DEBUG, and every object is printed."""
         caplog.set_level(logging.DEBUG)
         provider = bench.provider()
-        secrets = Asked(bench.answers)
+        secrets = bench.asked()
         pin = bench.counted_pin
         needles = [*bench.answers.values()]
         said: list[object] = [provider, *provider.tokens()]
@@ -67,12 +65,12 @@ class Hygiene(Kit):
         make_any(token, pin=pin.policy) if pin else make_any(token)
         token.close()
         provider = bench.provider()
-        with provider.open(bench.uri, Asked(bench.answers, wrong={kind})) as again:
+        with provider.open(bench.uri, bench.asked(wrong={kind})) as again:
             (key,) = again.keys()
             with pytest.raises(MeshHsmError) as caught:
                 exercise(key)
         said = list(_told(caught.value, _packages(provider)))
-        _find_none("\n".join([*said, caplog.text]), [WRONG, *bench.answers.values()])
+        _find_none("\n".join([*said, caplog.text]), [bench.wrong_secret, *bench.answers.values()])
         assert caught.value.exit_code != 0
         assert "\n" not in str(caught.value)
 

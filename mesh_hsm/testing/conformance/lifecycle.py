@@ -11,7 +11,6 @@ import pytest
 from mesh_hsm.errors import ConflictError, DeviceError, FormatError, MeshHsmError, NotFoundError
 from mesh_hsm.provider import DeviceKey, Token, Use
 from mesh_hsm.testing.conformance.bench import (
-    Asked,
     Bench,
     Kit,
     algorithms,
@@ -98,7 +97,7 @@ class Lifecycle(Kit):
     def test_a_token_opens_by_its_keys_uri(self, bench: Bench, token: Token) -> None:
         """A key's URI is enough to find its token."""
         key = make_any(token)
-        with bench.provider().open(key.uri, Asked(bench.answers)) as again:
+        with bench.provider().open(key.uri, bench.asked()) as again:
             assert again.info.uri == token.info.uri
             assert again.key(key.uri).public == key.public
 

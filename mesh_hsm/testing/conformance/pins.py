@@ -21,7 +21,6 @@ from mesh_hsm.errors import (
 from mesh_hsm.provider import ChangesPin, DeviceKey, Token
 from mesh_hsm.secret_source import SecretKind
 from mesh_hsm.testing.conformance.bench import (
-    WRONG,
     Asked,
     Bench,
     CountedPin,
@@ -46,7 +45,7 @@ class Pins(Kit):
             pytest.skip("keys without PIN need no secret on this device")
         make_any(token)
         token.close()
-        secrets = Asked(bench.answers, wrong={bench.asks})
+        secrets = bench.asked(wrong={bench.asks})
         with bench.open(secrets) as again:
             (key,) = again.keys()
             assert secrets.requests == []  # seen without logging in
@@ -173,7 +172,7 @@ def _counted(bench: Bench) -> CountedPin:
     if bench.counted_pin is None:
         pytest.skip("this device counts no wrong tries")
     assert bench.counted_pin.tries >= 3, "the bench needs a device with at least three tries"
-    assert WRONG not in bench.answers.values()
+    assert bench.wrong_secret not in bench.answers.values()
     return bench.counted_pin
 
 
@@ -182,7 +181,7 @@ def _pinned(bench: Bench, token: Token, pin: CountedPin) -> Iterator[tuple[Devic
     """A key with a PIN, opened by an instance that has not seen the PIN yet."""
     make_any(token, pin=pin.policy)
     token.close()
-    secrets = Asked(bench.answers)
+    secrets = bench.asked()
     with bench.open(secrets) as again:
         (key,) = again.keys()
         assert secrets.requests == []

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from mesh_hsm import threshold
 from mesh_hsm.curves import SecretScalar, curve
 from mesh_hsm.custody import CustodyClass, PinPolicy
 from mesh_hsm.errors import (
@@ -122,13 +123,18 @@ class Powers(Kit):
             assert _seals(bench, other).unseal(blob) == b"secret"
 
     def test_evidence_is_fresh(self, token: Token) -> None:
-        """Evidence answers the verifier's nonce, and is about this very key."""
+        """Evidence answers the verifier's challenge, and nothing else is taken for one."""
         if not isinstance(token, Attests):
             pytest.skip("this device attests nothing")
         key = make_any(token)
-        first, second = (token.attest(key.uri, os.urandom(32)) for _ in range(2))
+        first, second = (
+            token.attest(key.uri, threshold.Asked("verifier.example").challenge.octets)
+            for _ in range(2)
+        )
         assert first
         assert first != second
+        with pytest.raises(FormatError):
+            token.attest(key.uri, os.urandom(32))
 
 
 def _imports(token: Token) -> Imports:

@@ -181,6 +181,10 @@ class VirtualYubiKey:
         """Answer the next commands of this instruction with ``sw``, without processing them."""
         self._faults.fail(ins, sw, times)
 
+    def stop_failing(self) -> None:
+        """Forget what was ordered with the three above and has not happened yet."""
+        self._faults.clear()
+
     @property
     def attestation_fault(self) -> AttestationFault | None:
         """What is wrong with its attestations; None for an honest device."""

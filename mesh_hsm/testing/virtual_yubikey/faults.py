@@ -33,6 +33,11 @@ class Faults:
         """Answer this instruction with a status word so many times, without processing it."""
         self._failures.setdefault(ins, []).extend([status] * times)
 
+    def clear(self) -> None:
+        """Nothing goes wrong any more."""
+        self._losses.clear()
+        self._failures.clear()
+
     def next(self) -> Loss | None:
         """Count a command; the loss that comes with it, if one does."""
         self._passed += 1

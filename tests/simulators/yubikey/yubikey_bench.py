@@ -1,0 +1,85 @@
+"""A virtual YubiKey on the conformance kit's bench, its commands reached through real PC/SC."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from yubikit.piv import SLOT
+
+from mesh_hsm.custody import PinPolicy
+from mesh_hsm.provider import Provider
+from mesh_hsm.secret_source import FixedSecrets, SecretKind
+from mesh_hsm.testing.conformance import Bench, CountedPin
+from mesh_hsm.testing.virtual_yubikey import VirtualYubiKey
+from mesh_hsm.uri import Uri
+from mesh_hsm_yubikey import catalogue, slot_state
+from mesh_hsm_yubikey.card import card_of
+from mesh_hsm_yubikey.directory import Directory
+from mesh_hsm_yubikey.provider import YubiKeyProvider
+from mesh_hsm_yubikey.slots import OURS
+
+PIN, PUK = b"246813", b"24681357"
+
+
+class YubiKeyBench(Bench):
+    """One virtual YubiKey, set up and empty."""
+
+    answers = {  # noqa: RUF012  the base class says Mapping
+        SecretKind.PIN: PIN,
+        SecretKind.NEW_PIN: PIN,
+        SecretKind.PUK: PUK,
+        SecretKind.NEW_PUK: PUK,
+    }
+    counted_pin = CountedPin(PinPolicy.ONCE, 3, None)
+    new_secret = b"975312"
+    wrong_secret = b"00000000"
+
+    def __init__(self, device: VirtualYubiKey, folder: Path) -> None:
+        self.device, self.folder = device, folder
+        self.uri = Uri("yubikey", (("serial", str(device.serial)),))
+        self.card = card_of(device.serial)
+        self.provider().initialise(self.uri, "bench", FixedSecrets(self.answers), erase=True)
+
+    def provider(self) -> Provider:
+        return YubiKeyProvider(self.folder)
+
+    @contextmanager
+    def failing(self, step: int) -> Iterator[None]:
+        """It is pulled out at the ``step``-th command, and plugged in again afterwards."""
+        self.device.unplug_at(step + 1)
+        try:
+            yield
+        finally:
+            self.device.stop_failing()
+            self.device.insert()
+
+    def leftovers(self) -> Collection[object]:
+        """Keys that no entry accounts for, not even as one that was being made.
+
+        What was cut off while the YubiKey is away can only be tidied up once it is back: that the
+        next step does so is tested with the provider.
+        """
+
+        def look(hold):
+            found = catalogue.read(hold.piv) or Directory()
+            known = {one.slot for one in found.entries} | {slot for slot, _ in found.spent}
+            return [
+                SLOT(slot).name
+                for slot in OURS
+                if slot not in known and slot_state.read(hold.piv, slot) is not None
+            ]
+
+        return self.card.run("be looked at", look)
+
+    def restart(self) -> bool:
+        self.device.remove()
+        self.device.insert()
+        return True
+
+    def absent(self, uri: Uri) -> Uri:
+        return uri.with_attribute("slot", "95")
+
+    def end_lockout(self) -> None:
+        self.provider().reset_pin(self.uri, FixedSecrets(self.answers))
