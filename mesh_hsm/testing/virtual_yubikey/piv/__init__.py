@@ -1,0 +1,1 @@
+"""The PIV application of the virtual YubiKey; start at ``application``."""
