@@ -177,7 +177,7 @@ def in_process() -> PcscProcess:
     Raises ``ProviderUnavailableError`` without libpcsclite, ``DeviceError`` where it has been
     used before, and talks to another service for good.
     """
-    library = load_libpcsclite()
+    library = _load_libpcsclite()
     service = PcscProcess()
     atexit.register(service.close)
     os.environ |= service.environment
@@ -192,8 +192,7 @@ def in_process() -> PcscProcess:
     return service
 
 
-def load_libpcsclite() -> ctypes.CDLL:
-    """Through it programs talk to a PC/SC service. Raises ``ProviderUnavailableError``."""
+def _load_libpcsclite() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(_LIBRARY)
     except OSError as error:
