@@ -14,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from mesh_hsm.testing.softhsm import Softhsm
     from mesh_hsm.testing.swtpm import Swtpm
+    from mesh_hsm.testing.virtual_yubikey.rig import YubiKeyRig
 
 pytest.register_assert_rewrite("mesh_hsm.testing.conformance")
 
@@ -26,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         _OPTION,
         action="append",
         default=[],
-        choices=("swtpm", "softhsm"),
+        choices=("swtpm", "softhsm", "yubikey"),
         help="fail instead of skipping where this simulator is absent",
     )
 
@@ -60,7 +61,37 @@ def softhsm_token(
         look_again(rig.module)  # at nothing: no session and no login outlives the test
 
 
-def _lead_to(rig: Softhsm, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def virtual_yubikey(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[YubiKeyRig]:
+    """A simulated YubiKey, plugged in: ``device``, ``uri``, ``pin``, ``puk``, ``management_key``.
+
+    Its PINs are not the factory's. This process sees it through PC/SC, and so do those that the
+    test starts; no other smart card is seen. ``add`` plugs in more.
+    """
+    yield from _yubikey(request, monkeypatch, factory=False)
+
+
+@pytest.fixture
+def factory_yubikey(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[YubiKeyRig]:
+    """As ``virtual_yubikey``, but as it leaves the factory, with the PINs that everybody knows."""
+    yield from _yubikey(request, monkeypatch, factory=True)
+
+
+def _yubikey(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, *, factory: bool
+) -> Iterator[YubiKeyRig]:
+    from mesh_hsm.testing.virtual_yubikey.rig import rig_in_process
+
+    with _present(request, "yubikey", lambda: rig_in_process(factory=factory)) as rig:
+        _lead_to(rig, monkeypatch)
+        yield rig
+
+
+def _lead_to(rig: Softhsm | YubiKeyRig, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in rig.environment.items():
         monkeypatch.setenv(name, value)
 
