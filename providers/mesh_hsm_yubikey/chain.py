@@ -8,6 +8,7 @@ signature algorithm. So the rules that matter are checked here one by one.
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime
 
 from cryptography import x509
@@ -64,12 +65,18 @@ def load(octets: bytes, what: str) -> x509.Certificate:
     if len(octets) > _LARGEST:
         raise FormatError(f"{what} is longer than {_LARGEST} octets")
     try:
-        certificate = x509.load_der_x509_certificate(octets)
-        # Read lazily otherwise, and then they fail in the middle of a decision.
-        _ = certificate.extensions, certificate.subject, certificate.issuer
-        _ = certificate.signature_algorithm_oid, certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd serial numbers and names: signed as they are
+            certificate = x509.load_der_x509_certificate(octets)
+            # Read lazily otherwise, and then they fail in the middle of a decision.
+            _ = certificate.extensions, certificate.subject, certificate.issuer
+            _ = certificate.signature_algorithm_oid, certificate.public_key()
+    except Exception as error:
+        # ValueError, TypeError and half a dozen types of its own: whatever the library says of
+        # foreign octets, it means this.
         raise FormatError(f"{what} is not a readable certificate") from error
+    if octets[-len(certificate.signature) - 1] != 0:  # a BIT STRING of part octets
+        raise FormatError(f"{what} is not a readable certificate")
     return certificate
 
 
