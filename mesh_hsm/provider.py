@@ -318,8 +318,14 @@ class ChangesPin(Protocol):
 class Attests(Protocol):
     """Proves a custody statement to somebody else."""
 
-    def attest(self, uri: Uri, nonce: bytes) -> bytes:
-        """Evidence over a verifier's nonce, in the device's own format."""
+    def attest(self, uri: Uri, challenge: bytes) -> bytes:
+        """Evidence in the device's own format, which the key itself answers for.
+
+        ``challenge`` is what a verifier sent: the octets of ``mesh_hsm.threshold.Challenge``, with
+        its name, a nonce, and a point for each curve whose keys agree instead of signing. Raises
+        ``FormatError`` for other octets, ``NotFoundError``, ``UnsupportedError`` for a key that
+        the device cannot prove, ``AccessError``, ``DeviceError``.
+        """
         ...
 
 

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from mesh_hsm import threshold
 from mesh_hsm.curves import SecretScalar, curve
 from mesh_hsm.custody import CustodyClass, PinPolicy
 from mesh_hsm.errors import (
@@ -122,11 +123,14 @@ class Powers(Kit):
             assert _seals(other).unseal(blob) == b"secret"
 
     def test_evidence_is_fresh(self, token: Token) -> None:
-        """Evidence answers the verifier's nonce, and is about this very key."""
+        """Evidence answers the verifier's challenge, and is about this very key."""
         if not isinstance(token, Attests):
             pytest.skip("this device attests nothing")
         key = make_any(token)
-        first, second = (token.attest(key.uri, os.urandom(32)) for _ in range(2))
+        with pytest.raises(FormatError):
+            token.attest(key.uri, bytes(32))
+        asked = (threshold.Verifier("verifier.example").challenge.octets for _ in range(2))
+        first, second = (token.attest(key.uri, challenge) for challenge in asked)
         assert first
         assert first != second
 
