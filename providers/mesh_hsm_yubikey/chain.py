@@ -13,7 +13,7 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from mesh_hsm.custody import Hardware
@@ -131,10 +131,7 @@ def _path(
 
 def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     key = issuer.public_key()
-    if isinstance(key, rsa.RSAPublicKey):
-        if key.key_size < _LEAST_RSA_BITS:
-            return False
-    elif not isinstance(key, ec.EllipticCurvePublicKey):
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < _LEAST_RSA_BITS:
         return False
     if certificate.signature_algorithm_oid not in _SIGNATURES:
         return False

@@ -158,6 +158,11 @@ def test_what_a_certificate_leaves_out_is_not_made_up() -> None:
     assert (found.serial, found.form_factor, found.fips) == (None, None, False)
 
 
+def test_the_form_factor_can_say_that_it_is_fips() -> None:
+    found = with_value("9", "83").verify()
+    assert (found.form_factor, found.fips) == (0x83, True)
+
+
 def test_f9_itself_can_say_that_it_is_fips() -> None:
     f9 = authority(F9_NAME, ROOT, rsa_key(1), values={"10": b"\x02\x01\x07"})
     assert case(f9=f9).verify().fips
@@ -306,6 +311,12 @@ def twice() -> Case:
 
 OLD = (FROM, datetime(2020, 1, 1, tzinfo=UTC))
 LATE = (datetime(2040, 1, 1, tzinfo=UTC), TO)
+ORGANISED = x509.Name(
+    [
+        x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "somebody"),
+        *named("YubiKey PIV Attestation 9c"),
+    ]
+)
 TWO_NAMES = x509.Name([*named("YubiKey PIV Attestation 9c"), *named("more")])
 
 HOSTILE: dict[str, tuple[Callable[[], Case], type[MeshHsmError], str]] = {
@@ -420,6 +431,11 @@ HOSTILE: dict[str, tuple[Callable[[], Case], type[MeshHsmError], str]] = {
     "no such slot": (lambda: case(attest(F9, KEY, "96")), VerificationError, "name a slot"),
     "no slot": (
         lambda: case(attest(F9, KEY, subject=named("9c"))),
+        VerificationError,
+        "name a slot",
+    ),
+    "a name and more": (
+        lambda: case(attest(F9, KEY, subject=ORGANISED)),
         VerificationError,
         "name a slot",
     ),
