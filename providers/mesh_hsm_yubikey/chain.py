@@ -18,7 +18,7 @@ from cryptography.x509.oid import SignatureAlgorithmOID
 
 from mesh_hsm.custody import Hardware
 from mesh_hsm.errors import CannotVerifyError, FormatError, VerificationError
-from mesh_hsm_yubikey import roots
+from mesh_hsm_yubikey import roca, roots
 from mesh_hsm_yubikey.roots import Roots
 
 _LARGEST = 16_384
@@ -173,6 +173,7 @@ def _check_f9(f9: x509.Certificate, anchor: x509.Certificate) -> None:
     # A key that a YubiKey attested can sign certificates of its own. It must not pass for F9,
     # which in a YubiKey 4 does not even say that it is an authority: there the name decides,
     # since Yubico gives it to F9 certificates alone.
+    _check_strength(f9)
     genuine = roots.hardware(anchor) is Hardware.ATTESTED
     if genuine and roots.common_name(f9.subject) != YUBICO_F9:
         raise VerificationError("the certificate of slot F9 is not one that Yubico made for it")
@@ -180,6 +181,16 @@ def _check_f9(f9: x509.Certificate, anchor: x509.Certificate) -> None:
         return
     if not _may_issue(f9):
         raise VerificationError("the certificate of slot F9 may not issue certificates")
+
+
+def _check_strength(f9: x509.Certificate) -> None:
+    # Attestation came with 4.3.0, sound RSA keys with 4.3.5: a key in between may be anybody's.
+    key = f9.public_key()
+    if isinstance(key, rsa.RSAPublicKey) and roca.has_fingerprint(key.public_numbers().n):
+        raise VerificationError(
+            "the key of slot F9 is weak (ROCA, YSA-2017-01): others can attest with it",
+            hint="use a YubiKey with firmware 4.3.5 or later",
+        )
 
 
 def _may_issue(certificate: x509.Certificate) -> bool:

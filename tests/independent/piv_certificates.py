@@ -39,6 +39,31 @@ def rsa_key(number: int = 0, bits: int = 2048) -> rsa.RSAPrivateKey:
 
 
 @cache
+def roca_key() -> rsa.RSAPrivateKey:
+    """Primes k·M + (65537^a mod M), M the product of the first 126 primes: CVE-2017-15361."""
+    p = int(
+        "db176edcd9efde55c12901d77cef4d9fb83f42d6a0ab6a52ef9c519f7e55e9dc"
+        "e58c6fba3bc4f0b3c4eabe405503d2d87ef7c48ccc72c57f94a04a7e8a51e210"
+        "e9ed48c1bb6dfb61ff8afc1ddccbdc4d9d2907482890b454c3306ee772e39f68"
+        "51576820efb06d70a3c952b7456699e44df88f51cfff62b24ae28d329b329f6f",
+        16,
+    )
+    q = int(
+        "eef5c503744dfd19a945623669e79d2102bfab92d0fa7b23c0ec6617d8888ada"
+        "0588528190e09c81ece5f472c5d7c878329b413c9119b009be0fb33ffc7cfd0a"
+        "3c10b8881817935654fdd4291e369c0fae835351a327c5363e0e3385c3d81863"
+        "b68c59d63a7e6fb85241d92a0a870e66d4af1ec32b3981804fdd55158af133e1",
+        16,
+    )
+    e = 65537
+    d = pow(e, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(e, p * q)
+    return rsa.RSAPrivateNumbers(
+        p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), public
+    ).private_key()
+
+
+@cache
 def ec_key(number: int = 0, curve: str = "P-256") -> ec.EllipticCurvePrivateKey:
     curves = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1, "P-521": ec.SECP521R1}
     return ec.generate_private_key(curves[curve]())

@@ -26,6 +26,7 @@ from independent.piv_certificates import (
     authority,
     ec_key,
     named,
+    roca_key,
     rsa_key,
 )
 
@@ -379,6 +380,11 @@ HOSTILE: dict[str, tuple[Callable[[], Case], type[MeshHsmError], str]] = {
         lambda: case(f9=authority(F9_NAME, ROOT, rsa_key(1, 1024))),
         VerificationError,
         "not signed by the key of slot F9",
+    ),
+    "F9 with a key of Infineon's": (
+        lambda: case(f9=authority(F9_NAME, ROOT, roca_key())),
+        VerificationError,
+        "ROCA",
     ),
     "F9 with an Edwards key": (
         lambda: case(f9=authority(F9_NAME, ROOT, ed25519.Ed25519PrivateKey.generate())),
