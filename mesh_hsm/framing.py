@@ -21,7 +21,7 @@ def fields(octets: bytes) -> list[bytes]:
     while at < len(octets):
         start = at + 2
         at = start + int.from_bytes(octets[at:start], "big")
-        if start > len(octets) or at > len(octets):
+        if at > len(octets):
             raise FormatError("a framed field is truncated")
         found.append(octets[start:at])
     return found

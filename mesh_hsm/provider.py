@@ -319,11 +319,12 @@ class Attests(Protocol):
     """Proves a custody statement to somebody else."""
 
     def attest(self, uri: Uri, challenge: bytes) -> bytes:
-        """Evidence for a verifier, in the device's own format: one use of the key.
+        """Evidence in the device's own format, which the key itself answers for.
 
-        ``challenge`` is a verifier's ``mesh_hsm.threshold.Challenge.octets``. Raises
-        ``FormatError`` for what is none, ``UnsupportedError`` for a key that the device does not
-        vouch for, ``NotFoundError``, ``AccessError``, ``DeviceError``.
+        ``challenge`` is what a verifier sent: the octets of ``mesh_hsm.threshold.Challenge``, with
+        its name, a nonce, and a point for each curve whose keys agree instead of signing. Raises
+        ``FormatError`` for other octets, ``NotFoundError``, ``UnsupportedError`` for a key that
+        the device cannot prove, ``AccessError``, ``DeviceError``.
         """
         ...
 

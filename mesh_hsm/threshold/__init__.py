@@ -1,12 +1,12 @@
 """Threshold algebra: what the shares of a key, wherever they live, are worth together.
 
 ``CompositeKey`` decrypts and authenticates with a sum of shares, ``DerivedKey`` signs with a factor
-beside a device's key, ``prove`` and ``verify_proof`` show that a device's key is inside, ``Asked``
-and ``Challenge`` that a key is at hand.
+beside a device's key, ``prove`` and ``verify_proof`` show that a device's key is inside,
+``Verifier`` and ``Challenge`` that a key is at hand.
 """
 
 from mesh_hsm.threshold.additive import combine
-from mesh_hsm.threshold.challenge import Asked, Challenge
+from mesh_hsm.threshold.challenge import Challenge, Verifier
 from mesh_hsm.threshold.composite import MAX_SHARES, CompositeKey
 from mesh_hsm.threshold.derived import DerivedKey, derive_public
 from mesh_hsm.threshold.possession import prove_possession, verify_possession
@@ -16,11 +16,11 @@ from mesh_hsm.threshold.scalar_share import ScalarShare
 
 __all__ = [
     "MAX_SHARES",
-    "Asked",
     "Challenge",
     "CompositeKey",
     "DerivedKey",
     "ScalarShare",
+    "Verifier",
     "combine",
     "derive_public",
     "prove",

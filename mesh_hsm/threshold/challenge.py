@@ -111,8 +111,8 @@ class Challenge:
         raise UnsupportedError(f"the challenge has no point on {on.name}")
 
 
-class Asked:
-    """The verifier's side: the challenge and its secret scalars. Good for one answer.
+class Verifier:
+    """Who asks: the challenge and its secret scalars. Good for one answer.
 
     Compared by identity, neither pickled nor copied; ``repr`` shows no secret.
     """

@@ -14,15 +14,14 @@ from enum import StrEnum
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mesh_hsm.curves import ED25519, P256, P384, X25519, Point
+from mesh_hsm.curves import Point
 from mesh_hsm.custody import Hardware, PinPolicy, TouchPolicy
 from mesh_hsm.errors import CannotVerifyError, FormatError, InvalidPointError, VerificationError
 from mesh_hsm_yubikey import chain, roots
 from mesh_hsm_yubikey.firmware import Version
+from mesh_hsm_yubikey.points import point_of
 from mesh_hsm_yubikey.roots import Roots
 
 
@@ -46,7 +45,6 @@ _SUBJECT = "YubiKey PIV Attestation "
 _PIN = {1: PinPolicy.NONE, 2: PinPolicy.ONCE, 3: PinPolicy.ALWAYS}
 _BIOMETRIC = (4, 5)
 _TOUCH = {1: TouchPolicy.NONE, 2: TouchPolicy.ALWAYS, 3: TouchPolicy.CACHED}
-_NIST = {"secp256r1": P256, "secp384r1": P384}
 _FIPS = 0x80
 _DER_INTEGER = 0x02
 _LONGEST_SERIAL = 5  # 32 bits and a sign
@@ -215,19 +213,7 @@ def _extension(certificate: x509.Certificate, oid: Oid) -> bytes | None:
 
 
 def _point(certificate: x509.Certificate) -> Point:
-    """The attested key; of X25519, which is known by u alone, the point with even v."""
-    key = certificate.public_key()
     try:
-        if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _NIST:
-            octets = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-            point = _NIST[key.curve.name].decode(octets)
-        elif isinstance(key, ed25519.Ed25519PublicKey):
-            point = ED25519.decode(key.public_bytes_raw())
-        elif isinstance(key, x25519.X25519PublicKey):
-            point = X25519.decode_x(key.public_bytes_raw())
-        else:
-            raise CannotVerifyError("the attested key is on none of the curves of a YubiKey")
-        point.check_foreign()
+        return point_of(certificate.public_key())
     except InvalidPointError as error:
         raise FormatError(f"the attested key is no public key: {error}") from error
-    return point

@@ -11,9 +11,9 @@ from yubikit.piv import KEY_TYPE, OBJECT_ID, PIN_POLICY, SLOT, TOUCH_POLICY, Piv
 from mesh_hsm.errors import NotFoundError
 from mesh_hsm.provider import Use
 from mesh_hsm_yubikey import directory, slot_state, slots
-from mesh_hsm_yubikey.algorithms import point_of
 from mesh_hsm_yubikey.directory import Directory, Entry
 from mesh_hsm_yubikey.firmware import Feature
+from mesh_hsm_yubikey.points import point_of
 from mesh_hsm_yubikey.slot_state import Origin
 
 

@@ -8,16 +8,17 @@ signature algorithm. So the rules that matter are checked here one by one.
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from mesh_hsm.custody import Hardware
 from mesh_hsm.errors import CannotVerifyError, FormatError, VerificationError
-from mesh_hsm_yubikey import roots
+from mesh_hsm_yubikey import roca, roots
 from mesh_hsm_yubikey.roots import Roots
 
 _LARGEST = 16_384
@@ -64,12 +65,18 @@ def load(octets: bytes, what: str) -> x509.Certificate:
     if len(octets) > _LARGEST:
         raise FormatError(f"{what} is longer than {_LARGEST} octets")
     try:
-        certificate = x509.load_der_x509_certificate(octets)
-        # Read lazily otherwise, and then they fail in the middle of a decision.
-        _ = certificate.extensions, certificate.subject, certificate.issuer
-        _ = certificate.signature_algorithm_oid, certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd serial numbers and names: signed as they are
+            certificate = x509.load_der_x509_certificate(octets)
+            # Read lazily otherwise, and then they fail in the middle of a decision.
+            _ = certificate.extensions, certificate.subject, certificate.issuer
+            _ = certificate.signature_algorithm_oid, certificate.public_key()
+    except Exception as error:
+        # ValueError, TypeError and half a dozen types of its own: whatever the library says of
+        # foreign octets, it means this.
         raise FormatError(f"{what} is not a readable certificate") from error
+    if octets[-len(certificate.signature) - 1] != 0:  # a BIT STRING of part octets
+        raise FormatError(f"{what} is not a readable certificate")
     return certificate
 
 
@@ -124,10 +131,7 @@ def _path(
 
 def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     key = issuer.public_key()
-    if isinstance(key, rsa.RSAPublicKey):
-        if key.key_size < _LEAST_RSA_BITS:
-            return False
-    elif not isinstance(key, ec.EllipticCurvePublicKey):
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < _LEAST_RSA_BITS:
         return False
     if certificate.signature_algorithm_oid not in _SIGNATURES:
         return False
@@ -169,6 +173,7 @@ def _check_f9(f9: x509.Certificate, anchor: x509.Certificate) -> None:
     # A key that a YubiKey attested can sign certificates of its own. It must not pass for F9,
     # which in a YubiKey 4 does not even say that it is an authority: there the name decides,
     # since Yubico gives it to F9 certificates alone.
+    _check_strength(f9)
     genuine = roots.hardware(anchor) is Hardware.ATTESTED
     if genuine and roots.common_name(f9.subject) != YUBICO_F9:
         raise VerificationError("the certificate of slot F9 is not one that Yubico made for it")
@@ -176,6 +181,16 @@ def _check_f9(f9: x509.Certificate, anchor: x509.Certificate) -> None:
         return
     if not _may_issue(f9):
         raise VerificationError("the certificate of slot F9 may not issue certificates")
+
+
+def _check_strength(f9: x509.Certificate) -> None:
+    # Attestation came with 4.3.0, sound RSA keys with 4.3.5: a key in between may be anybody's.
+    key = f9.public_key()
+    if isinstance(key, rsa.RSAPublicKey) and roca.has_fingerprint(key.public_numbers().n):
+        raise VerificationError(
+            "the key of slot F9 is weak (ROCA, YSA-2017-01): others can attest with it",
+            hint="use a YubiKey with firmware 4.3.5 or later",
+        )
 
 
 def _may_issue(certificate: x509.Certificate) -> bool:

@@ -22,11 +22,11 @@ from mesh_hsm_yubikey.algorithms import (
     KEY_TYPES,
     PIN_POLICIES,
     TOUCH_POLICIES,
-    point_of,
 )
 from mesh_hsm_yubikey.directory import Directory, Entry
 from mesh_hsm_yubikey.firmware import Feature
 from mesh_hsm_yubikey.importing import PrivateKey
+from mesh_hsm_yubikey.points import point_of
 
 
 def generate(piv: PivSession, spec: KeySpec, uri: str) -> Entry:

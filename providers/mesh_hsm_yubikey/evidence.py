@@ -17,11 +17,11 @@ from mesh_hsm.curves import Point
 from mesh_hsm.dare.strict_json import b64url, compact, parse, require_members, un_b64url
 from mesh_hsm.errors import FormatError, VerificationError
 from mesh_hsm.provider import DeviceKey, Use
-from mesh_hsm.threshold import Asked, Challenge
+from mesh_hsm.threshold import Challenge, Verifier
 from mesh_hsm.udf import fingerprint
 from mesh_hsm_yubikey import attestation
 from mesh_hsm_yubikey.attestation import Attestation
-from mesh_hsm_yubikey.judging import same_key
+from mesh_hsm_yubikey.points import same_key
 from mesh_hsm_yubikey.roots import Roots
 
 KIND: Final = "mesh-hsm/1 piv"
@@ -52,7 +52,7 @@ def verify(
     evidence: bytes,
     public: Point,
     use: Use,
-    asked: Asked,
+    asked: Verifier,
     trusted: Roots | None = None,
     *,
     at: datetime | None = None,

@@ -15,6 +15,7 @@ from mesh_hsm.errors import VerificationError
 from mesh_hsm.provider import Use
 from mesh_hsm_yubikey.attestation import Attestation
 from mesh_hsm_yubikey.firmware import Version, concerns, text
+from mesh_hsm_yubikey.points import same_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,6 @@ def judged(metadata: Metadata, attestation: Attestation, use: Use, device: str) 
             ),
         ),
     )
-
-
-def same_key(one: Point, other: Point) -> bool:
-    """Whether two points are one public key; X25519 keys are known by u alone."""
-    if one.curve is not other.curve or one.is_neutral or other.is_neutral:
-        return False
-    return one.x == other.x if one.curve.family == "montgomery" else one == other
 
 
 def _pairs(metadata: Metadata, attestation: Attestation) -> Iterator[tuple[str, object, object]]:

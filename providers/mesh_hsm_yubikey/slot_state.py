@@ -12,10 +12,11 @@ from yubikit.core.smartcard import SW, ApduError
 from yubikit.piv import KEY_TYPE, PIN_POLICY, SLOT, TOUCH_POLICY, PivSession
 
 from mesh_hsm.curves import Point
-from mesh_hsm_yubikey.algorithms import KEY_TYPES, PIN_POLICIES, TOUCH_POLICIES, point_of
+from mesh_hsm_yubikey.algorithms import KEY_TYPES, PIN_POLICIES, TOUCH_POLICIES
 from mesh_hsm_yubikey.attestation import claimed
 from mesh_hsm_yubikey.directory import Entry
 from mesh_hsm_yubikey.firmware import Feature
+from mesh_hsm_yubikey.points import point_of, same_key
 
 
 class Origin(Enum):
@@ -50,8 +51,7 @@ def holds(state: SlotState | None, entry: Entry) -> bool:
     """Whether the slot holds this very key. Of X25519 the card tells u alone."""
     if state is None or state.public is None or entry.public is None:
         return False
-    ours, theirs = entry.public, state.public
-    return ours.curve is theirs.curve and ours.agreement_octets() == theirs.agreement_octets()
+    return same_key(entry.public, state.public)
 
 
 def _metadata(piv: PivSession, slot: SLOT) -> SlotState | None:

@@ -17,6 +17,7 @@ PACKAGES = {
     "mesh_hsm_pkcs11",
     "mesh_hsm_software",
     "mesh_hsm_tpm2",
+    "mesh_hsm_yubikey",
 }
 
 
