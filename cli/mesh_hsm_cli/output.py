@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from mesh_hsm.errors import MeshHsmError
 
+_ERASE_LINE = "\r\x1b[K"  # ECMA-48: carriage return, erase to the end of the line
 FACTS = ("hint", "uri", "attempts_remaining", "recovery_seconds")
 
 
@@ -37,6 +39,19 @@ class Output:
             click.echo(json.dumps({"notice": text}), err=True)
         else:
             click.secho(printable(text), err=True, fg="yellow" if loud else None, bold=loud)
+
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """Say that a person has to do something now; on a terminal only until it is done."""
+        if self.as_json or not sys.stderr.isatty():
+            self.notice(text, loud=True)
+            yield
+            return
+        click.secho(printable(text), err=True, fg="yellow", bold=True, nl=False)
+        try:
+            yield
+        finally:
+            click.echo(_ERASE_LINE, err=True, nl=False)
 
 
 def report(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -104,6 +105,7 @@ class CommandSecrets:
     """
 
     say: Callable[[str], None]
+    waiting: Callable[[str], AbstractContextManager[None]] = lambda text: nullcontext()
     offered: set[str] = field(default_factory=set)
     sources: dict[str, _Source] = field(default_factory=dict)
     last_try: bool = False
@@ -120,6 +122,10 @@ class CommandSecrets:
         if key not in self.remembered:
             self.remembered[key] = self._find(request)
         return self.remembered[key]
+
+    def awaiting_touch(self, subject: str) -> AbstractContextManager[None]:
+        """Tell a person to touch a device, for as long as it waits."""
+        return self.waiting(f"Touch {subject}")
 
     def _find(self, request: SecretRequest) -> bytes:
         names = [name for name in ANSWERS[request.kind] if name in self.offered]

@@ -25,7 +25,7 @@ class Session:
 
     def __init__(self) -> None:
         self.output = Output()
-        self.secrets = CommandSecrets(self.output.notice)
+        self.secrets = CommandSecrets(self.output.notice, self.output.waiting)
         self._providers: dict[str, Provider] = {}
 
     @cached_property

@@ -9,6 +9,7 @@ from mesh_hsm.threshold.additive import combine
 from mesh_hsm.threshold.challenge import Challenge, Verifier
 from mesh_hsm.threshold.composite import MAX_SHARES, CompositeKey
 from mesh_hsm.threshold.derived import DerivedKey, derive_public
+from mesh_hsm.threshold.judging import Judges
 from mesh_hsm.threshold.possession import prove_possession, verify_possession
 from mesh_hsm.threshold.proof import prove, verify_proof
 from mesh_hsm.threshold.recovery import recover_blinded, recover_plain
@@ -19,6 +20,7 @@ __all__ = [
     "Challenge",
     "CompositeKey",
     "DerivedKey",
+    "Judges",
     "ScalarShare",
     "Verifier",
     "combine",

@@ -44,12 +44,17 @@ def judged(metadata: Metadata, attestation: Attestation, use: Use, device: str) 
 
     The error names the first field in which the two differ. ``device`` is what people call it.
     """
-    for field, told, proved in _pairs(metadata, attestation):
-        if told != proved:
+    for field, told, attested in _pairs(metadata, attestation):
+        if told != attested:
             raise VerificationError(
                 f"the YubiKey and its attestation disagree on the {field}",
                 hint="do not use this key; make a new one on a YubiKey that you trust",
             )
+    return proved(attestation, use, device)
+
+
+def proved(attestation: Attestation, use: Use, device: str) -> CustodyStatement:
+    """What a verified attestation says by itself: all that a verifier far away has."""
     return CustodyStatement(
         custody=CustodyClass.GENERATED,
         hardware=attestation.hardware,

@@ -13,7 +13,7 @@ from mesh_hsm_cli.output import fields, printable
 from mesh_hsm_cli.session import Session
 
 EXIT_PROBLEM = 1
-LIBRARIES = ("mesh-hsm", "cryptography", "click", "python-pkcs11", "tpm2-pytss")
+LIBRARIES = ("mesh-hsm", "cryptography", "click", "python-pkcs11", "tpm2-pytss", "yubikey-manager")
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 

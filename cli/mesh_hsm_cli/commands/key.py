@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mesh_hsm.errors import ConflictError, FormatError
+from mesh_hsm.errors import ConflictError, FormatError, UnsupportedError
 from mesh_hsm_cli import terminal
 from mesh_hsm_cli.custody_view import statement_lines
 from mesh_hsm_cli.find import all_keys, find_key, find_token
@@ -126,6 +126,54 @@ def delete(session: Session, key: str, yes: bool, force: bool) -> None:
         shown = describe(found)
         token.delete(found.uri)
     session.output.result({"deleted": shown}, [f"deleted {shown['uri']}"])
+
+
+@verb(command, "move", example="mesh-hsm key move archive 82")
+@click.argument("key", metavar="KEY")
+@click.argument("slot", metavar="SLOT")
+@secret_options("pin", "management-key")
+@click.pass_obj
+def move(session: Session, key: str, slot: str) -> None:
+    """Put KEY into another SLOT of its device. Its URI changes, its policies do not."""
+    from mesh_hsm.provider import Moves
+
+    with session.state.writing(), find_key(session, key) as (token, found):
+        if not isinstance(token, Moves):
+            raise UnsupportedError(f"{token.info.label} has no slots to move keys to")
+        shown = describe(token.move(found.uri, slot))
+    session.output.result({"key": shown}, lines(shown))
+
+
+@verb(
+    command,
+    "attest",
+    example="mesh-hsm key attest alice-admin\n"
+    "mesh-hsm key attest alice-admin --challenge FILE --out evidence",
+)
+@click.argument("key", metavar="KEY")
+@click.option("--challenge", metavar="FILE", help="A verifier's challenge, to be answered to him.")
+@click.option("--out", metavar="FILE", help="Where the evidence for that verifier is written.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@secret_options("pin")
+@click.pass_obj
+def attest(session: Session, key: str, challenge: str | None, out: str | None, force: bool) -> None:
+    """Have a device prove KEY: that it made it, keeps it, and has it at hand.
+
+    The evidence is verified here, or written for whoever sent a challenge. One use of the key,
+    with its PIN and its touch.
+    """
+    from mesh_hsm_cli.attesting import answer, verify_here
+
+    if (challenge is None) != (out is None):
+        raise click.UsageError("--challenge and --out belong together")
+    if challenge is not None and out is not None:
+        verifier = answer(session, key, challenge, out, force=force)
+        session.output.result(
+            {"evidence": out, "verifier": verifier}, [f"evidence for {verifier}: {out}"]
+        )
+        return
+    shown = verify_here(session, key)
+    session.output.result({"key": shown}, lines(shown))
 
 
 def describe(key: DeviceKey) -> dict[str, Any]:

@@ -50,13 +50,29 @@ def change(session: Session, key: str | None, token: str | None) -> None:
 
 @verb(command, "reset", example="mesh-hsm pin reset build-hsm")
 @click.argument("token", metavar="TOKEN")
-@secret_options("so-pin", "new-pin")
+@secret_options("so-pin", "puk", "new-pin")
 @click.pass_obj
 def reset(session: Session, token: str) -> None:
     """Set a forgotten or blocked PIN anew, by the security officer's. The keys stay.
 
     TOKEN is a URI, as token list shows it, or a label.
     """
+    _reset(session, token)
+
+
+@verb(command, "unblock", example="mesh-hsm pin unblock alice-admin")
+@click.argument("token", metavar="TOKEN")
+@secret_options("so-pin", "puk", "new-pin")
+@click.pass_obj
+def unblock(session: Session, token: str) -> None:
+    """Set a forgotten or blocked PIN anew, by the PUK: what pin reset is called on smart cards.
+
+    TOKEN is a URI, as token list shows it, or a label. The keys stay.
+    """
+    _reset(session, token)
+
+
+def _reset(session: Session, token: str) -> None:
     from mesh_hsm_cli.erasing import security_officer
 
     uri = find_token(session, token)

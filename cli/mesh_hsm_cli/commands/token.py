@@ -73,24 +73,41 @@ def show(session: Session, token: str) -> None:
     command,
     "init",
     example="mesh-hsm token init 'pkcs11:model=SoftHSM%20v2;slot-id=1' --label build-hsm\n"
-    "mesh-hsm token init build-hsm --label build-hsm --erase",
+    "mesh-hsm token init build-hsm --label build-hsm --erase\n"
+    "mesh-hsm token init 'yubikey:serial=12345678' --label alice-admin",
 )
 @click.argument("token", metavar="TOKEN")
 @click.option("--label", required=True, help="What the token is called from then on.")
 @click.option("--erase", is_flag=True, help="Erase an initialised token: its keys are lost.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--force", is_flag=True, help="Erase even keys that your Mesh or device needs.")
-@secret_options("so-pin", "new-so-pin", "new-pin")
+@click.option("--pin-tries", type=click.IntRange(min=1), help="Wrong PINs in a row that block it.")
+@click.option("--puk-tries", type=click.IntRange(min=1), help="The same of the PUK.")
+@secret_options("so-pin", "new-so-pin", "new-pin", "new-puk")
 @click.pass_obj
-def init(session: Session, token: str, label: str, erase: bool, yes: bool, force: bool) -> None:
-    """Give a new token its label, its security officer's PIN and its user's PIN.
+def init(
+    session: Session,
+    token: str,
+    label: str,
+    erase: bool,
+    yes: bool,
+    force: bool,
+    pin_tries: int | None,
+    puk_tries: int | None,
+) -> None:
+    """Give a new token its label and its PINs: of HSMs the security officer's too, or a PUK.
 
     TOKEN is a URI, as token list shows it, or a label. A token that is initialised already is
-    left alone without --erase; with it, the present security officer's PIN is needed.
+    left alone without --erase; with it, the present security officer's PIN is needed, if it has
+    one. A YubiKey gets a random management key, which its PIN protects from then on.
     """
+    from mesh_hsm.provider import Tries
     from mesh_hsm_cli.choices import say_what_it_is
     from mesh_hsm_cli.erasing import consent_to_erase, security_officer
 
+    if (pin_tries is None) != (puk_tries is None):
+        raise click.UsageError("--pin-tries and --puk-tries belong together")
+    tries = None if pin_tries is None or puk_tries is None else Tries(pin_tries, puk_tries)
     uri = find_token(session, token)
     with session.state.writing():
         officer = security_officer(session, uri)
@@ -99,7 +116,9 @@ def init(session: Session, token: str, label: str, erase: bool, yes: bool, force
             raise click.UsageError(
                 "an erased token keeps its security officer's PIN: leave --new-so-pin-… out"
             )
-        made = officer.initialise(holds or uri, label, session.secrets, erase=holds is not None)
+        made = officer.initialise(
+            holds or uri, label, session.secrets, erase=holds is not None, tries=tries
+        )
     say_what_it_is(session, made)
     session.output.result({"token": describe(made)}, lines(made))
 
