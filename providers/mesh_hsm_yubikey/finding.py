@@ -8,23 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from mesh_hsm.errors import DeviceError, MeshHsmError, NotFoundError
 from mesh_hsm_yubikey import device, readers
 from mesh_hsm_yubikey.device import Device
 from mesh_hsm_yubikey.errors import explained
-from mesh_hsm_yubikey.readers import ExclusiveConnection, HeldError
-
-PATIENCE: Final = 3.0
-"""Seconds for which a card that somebody else holds is asked for again: another of us lets go."""
+from mesh_hsm_yubikey.readers import CardConnection, HeldError
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
     """A YubiKey and the connection by which it was reached, still open."""
 
-    connection: ExclusiveConnection
+    connection: CardConnection
     device: Device
 
 
@@ -37,7 +33,7 @@ def each() -> Iterator[Reached | MeshHsmError]:
         if readers.is_ours(str(reader)):
             continue
         try:
-            connection = ExclusiveConnection(reader)
+            connection = CardConnection(reader)
         except DeviceError as error:
             yield error
             continue
@@ -67,7 +63,7 @@ def reach(serial: int, uri: str) -> Reached:
 
     Raises ``NotFoundError``; ``DeviceError`` where it may be the one that did not answer.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + readers.PATIENCE
     while True:
         try:
             return _reach(serial, uri)

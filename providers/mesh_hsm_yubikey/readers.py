@@ -1,4 +1,4 @@
-"""PC/SC readers that are YubiKeys, and an exclusive connection to one.
+"""PC/SC readers that are YubiKeys, and a connection to one that nobody disturbs.
 
 Open this file for everything between us and libpcsclite. yubikit's own way in is not taken: it
 kills GnuPG's scdaemon where it cannot connect, shares the card where somebody else does, and logs
@@ -8,29 +8,40 @@ every APDU, PINs included, for whoever asks for traffic.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final
 
 from smartcard import System
-from smartcard.CardConnection import CardConnection
 from smartcard.Exceptions import (
     CardConnectionException,
     ListReadersException,
     NoCardException,
     SmartcardException,
 )
+from smartcard.pcsc.PCSCCardConnection import PCSCCardConnection
 from smartcard.pcsc.PCSCExceptions import BaseSCardException
 from smartcard.scard import (
     SCARD_E_SHARING_VIOLATION,
+    SCARD_LEAVE_CARD,
+    SCARD_RESET_CARD,
+    SCARD_S_SUCCESS,
     SCARD_SHARE_EXCLUSIVE,
+    SCARD_SHARE_SHARED,
     SCARD_UNPOWER_CARD,
+    SCardBeginTransaction,
+    SCardEndTransaction,
 )
 from yubikit.core import TRANSPORT
 from yubikit.core.smartcard import SmartCardConnection
 
-from mesh_hsm.errors import DeviceError, ProviderUnavailableError
+from mesh_hsm.errors import DeviceError, MeshHsmError, ProviderUnavailableError
 from mesh_hsm_yubikey.holders import other_processes
+
+PATIENCE: Final = 3.0
+"""Seconds for which a card that somebody else uses is waited for."""
 
 _NAME: Final = "yubico yubikey"
 
@@ -63,29 +74,22 @@ def yubikeys() -> Sequence[Any]:
     return [reader for reader in readers if _NAME in str(reader).lower()]
 
 
-class ExclusiveConnection(SmartCardConnection):
-    """A card to ourselves. Closing it cuts the power, so that no PIN outlives us (hsm-1 §11).
+class CardConnection(SmartCardConnection):
+    """A card to ourselves for as long as it is open, and reset when it is closed (hsm-1 §11).
 
-    ``answered`` counts commands. Raises ``HeldError`` where somebody else has the card,
+    Exclusively; or where somebody else is connected, within a transaction, so that he has to wait:
+    OpenSC stays connected wherever it is loaded, be it by a PKCS #11 module of this very process.
+    ``answered`` counts commands. Raises ``HeldError`` where somebody does not let go of the card,
     ``DeviceError`` where there is none.
     """
 
     def __init__(self, reader: Any) -> None:
         self.reader = str(reader)
         self.answered = 0
-        self._card: CardConnection = reader.createConnection()
         try:
-            self._card.connect(mode=SCARD_SHARE_EXCLUSIVE, disposition=SCARD_UNPOWER_CARD)
-        except NoCardException as error:
-            self._card.release()
-            raise DeviceError(f"there is no card in {reader}", hint="plug it in again") from error
-        except CardConnectionException as error:
-            self._card.release()
-            if error.hresult & 0xFFFFFFFF == SCARD_E_SHARING_VIOLATION & 0xFFFFFFFF:
-                raise held(str(reader)) from error
-            raise DeviceError(
-                f"{reader} cannot be reached", hint="plug it in again; mesh-hsm doctor"
-            ) from error
+            self._card, self._in_transaction = _exclusively(reader), False
+        except HeldError:
+            self._card, self._in_transaction = _in_turn(reader), True
         _ours[self.reader] = os.getpid()
 
     @property
@@ -100,8 +104,10 @@ class ExclusiveConnection(SmartCardConnection):
         return bytes(data), sw1 << 8 | sw2
 
     def close(self) -> None:
-        """Let go of the card and cut its power. Never raises: it may be gone."""
+        """Reset the card and let go of it. Never raises: it may be gone."""
         _ours.pop(self.reader, None)
+        if self._in_transaction:
+            SCardEndTransaction(self._card.hcard, SCARD_RESET_CARD)
         with suppress(SmartcardException):
             self._card.release()
 
@@ -109,6 +115,59 @@ class ExclusiveConnection(SmartCardConnection):
         """In a forked child: forget the parent's connection without ending it."""
         _ours.pop(self.reader, None)
         self._card.hcard = self._card.hcontext = None
+
+
+def _exclusively(reader: Any) -> Any:
+    return _connected(reader, SCARD_SHARE_EXCLUSIVE, SCARD_UNPOWER_CARD)
+
+
+def _in_turn(reader: Any) -> Any:
+    """A shared connection within a transaction, once whoever has one now has ended it.
+
+    PC/SC waits for that without end, and so in a thread of its own.
+    """
+    found: Future[Any] = Future()
+
+    def wait() -> None:
+        card, error = None, None
+        try:
+            card = _connected(reader, SCARD_SHARE_SHARED, SCARD_LEAVE_CARD)
+            if SCardBeginTransaction(card.hcard) != SCARD_S_SUCCESS:
+                raise held(str(reader))
+        except MeshHsmError as caught:
+            error = caught
+        if not found.set_running_or_notify_cancel():  # nobody waits any more
+            if card is not None:
+                card.release()
+        elif error is not None:
+            found.set_exception(error)
+        else:
+            found.set_result(card)
+
+    threading.Thread(target=wait, daemon=True).start()
+    try:
+        return found.result(PATIENCE)
+    except TimeoutError:
+        if found.cancel():
+            raise held(str(reader)) from None
+        return found.result()
+
+
+def _connected(reader: Any, mode: int, disposition: int) -> Any:
+    card = PCSCCardConnection(str(reader))  # without the decorator that hides its handles
+    try:
+        card.connect(mode=mode, disposition=disposition)
+    except NoCardException as error:
+        card.release()
+        raise DeviceError(f"there is no card in {reader}", hint="plug it in again") from error
+    except CardConnectionException as error:
+        card.release()
+        if error.hresult & 0xFFFFFFFF == SCARD_E_SHARING_VIOLATION & 0xFFFFFFFF:
+            raise held(str(reader)) from error
+        raise DeviceError(
+            f"{reader} cannot be reached", hint="plug it in again; mesh-hsm doctor"
+        ) from error
+    return card
 
 
 def held(reader: str) -> HeldError:
