@@ -175,6 +175,13 @@ def public_key(kind: int, fields: bytes) -> Any:
     return rsa.RSAPublicNumbers(e, n).public_key()
 
 
+def rsa_secret(key: rsa.RSAPrivateKey) -> bytes:
+    """What IMPORT wants of an RSA key: p, q, dp, dq, qinv."""
+    numbers, size = key.private_numbers(), key.key_size // 16
+    parts = (numbers.p, numbers.q, numbers.dmp1, numbers.dmq1, numbers.iqmp)
+    return b"".join(tlv(tag, part.to_bytes(size, "big")) for tag, part in enumerate(parts, 1))
+
+
 def openssl(folder: Path, *arguments: str) -> bytes:
     """Run the openssl command in a folder; ``AssertionError`` with its words if it fails."""
     ran = subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, check=False)
