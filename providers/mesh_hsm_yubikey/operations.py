@@ -6,12 +6,11 @@ Open this file to audit what is sent to a key, and what is done with the answer.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicNumbers
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
+from yubikit.core import Tlv
 from yubikit.piv import SLOT, PivSession
 
 from mesh_hsm.curves import Point, XOnly
@@ -19,19 +18,26 @@ from mesh_hsm.curves.weierstrass import WeierstrassCurve
 from mesh_hsm.errors import DeviceError
 from mesh_hsm_yubikey.algorithms import KEY_TYPES
 
+_AUTHENTICATE: Final = 0x87  # GENERAL AUTHENTICATE
+_DYNAMIC: Final = 0x7C  # its dynamic authentication template, and what stands in it
+_RESPONSE: Final = 0x82
+_EXPONENTIATION: Final = 0x85
+
 # Full field width each: yubikit pads what is shorter by a rule of its own (hsm-1 §11).
 _DIGESTS = {"P-256": Prehashed(SHA256()), "P-384": Prehashed(SHA384())}
 
 
 def agree(piv: PivSession, slot: SLOT, P: Point) -> XOnly:
-    """x·P as its x (u) coordinate. One command; yubikit's errors pass."""
+    """x·P as its x (u) coordinate. One command; yubikit's errors pass.
+
+    The point goes out as it was checked: yubikit's own function wants it as a library's key, and
+    making one costs a tenth of the whole.
+    """
     curve = P.curve
-    if isinstance(curve, WeierstrassCurve):
-        octets = piv.calculate_secret(
-            slot, EllipticCurvePublicNumbers(P.x, P.y, curve.in_library).public_key()
-        )
-    else:
-        octets = piv.calculate_secret(slot, X25519PublicKey.from_public_bytes(P.agreement_octets()))
+    point = P.encode() if isinstance(curve, WeierstrassCurve) else P.agreement_octets()
+    asked = Tlv(_DYNAMIC, Tlv(_RESPONSE) + Tlv(_EXPONENTIATION, point))
+    answer = piv.protocol.send_apdu(0, _AUTHENTICATE, KEY_TYPES[curve.name], slot, asked)
+    octets = Tlv.unpack(_RESPONSE, Tlv.unpack(_DYNAMIC, answer))
     if (size := len(octets)) != curve.field_size:
         del octets  # secret, and not for a traceback
         raise DeviceError(f"the YubiKey's agreement on {curve.name} has {size} octets")

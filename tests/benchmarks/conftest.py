@@ -28,8 +28,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _names(item: pytest.Item) -> tuple[str, ...]:
-    marker = item.get_closest_marker("figures")
-    return tuple(map(str, marker.args)) if marker else ()
+    return tuple(str(name) for mark in item.iter_markers("figures") for name in mark.args)
 
 
 @pytest.fixture
