@@ -1,4 +1,7 @@
-"""A virtual YubiKey on the conformance kit's bench, its commands reached through real PC/SC."""
+"""A YubiKey on the conformance kit's bench: a virtual one, or one that a person plugged in.
+
+Open this file for what the kit erases, and who agreed to that.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 from yubikit.piv import SLOT
 
-from mesh_hsm.custody import PinPolicy
+from mesh_hsm.custody import Hardware, PinPolicy
 from mesh_hsm.provider import Provider
 from mesh_hsm.secret_source import FixedSecrets, SecretKind
 from mesh_hsm.testing.conformance import Bench, CountedPin
@@ -23,8 +26,8 @@ from mesh_hsm_yubikey.slots import OURS
 PIN, PUK = b"246813", b"24681357"
 
 
-class YubiKeyBench(Bench):
-    """One virtual YubiKey, set up and empty."""
+class CardBench(Bench):
+    """The YubiKey with this serial number, its PIV application erased and set up anew."""
 
     answers = {  # noqa: RUF012  the base class says Mapping
         SecretKind.PIN: PIN,
@@ -36,24 +39,15 @@ class YubiKeyBench(Bench):
     new_secret = b"975312"
     wrong_secret = b"00000000"
 
-    def __init__(self, device: VirtualYubiKey, folder: Path) -> None:
-        self.device, self.folder = device, folder
-        self.uri = Uri("yubikey", (("serial", str(device.serial)),))
-        self.card = card_of(device.serial)
-        self.provider().initialise(self.uri, "bench", FixedSecrets(self.answers), erase=True)
+    def __init__(self, serial: int, folder: Path) -> None:
+        self.folder = folder
+        self.uri = Uri("yubikey", (("serial", str(serial)),))
+        self.card = card_of(serial)
+        info = self.provider().initialise(self.uri, "bench", FixedSecrets(self.answers), erase=True)
+        self.hardware: Hardware = info.hardware
 
     def provider(self) -> Provider:
         return YubiKeyProvider(self.folder)
-
-    @contextmanager
-    def failing(self, step: int) -> Iterator[None]:
-        """It is pulled out at the ``step``-th command, and plugged in again afterwards."""
-        self.device.unplug_at(step + 1)
-        try:
-            yield
-        finally:
-            self.device.stop_failing()
-            self.device.insert()
 
     def leftovers(self) -> Collection[object]:
         """Keys that no entry accounts for, not even as one that was being made.
@@ -73,13 +67,31 @@ class YubiKeyBench(Bench):
 
         return self.card.run("be looked at", look)
 
-    def restart(self) -> bool:
-        self.device.remove()
-        self.device.insert()
-        return True
-
     def absent(self, uri: Uri) -> Uri:
         return uri.with_attribute("slot", "95")
 
     def end_lockout(self) -> None:
         self.provider().reset_pin(self.uri, FixedSecrets(self.answers))
+
+
+class YubiKeyBench(CardBench):
+    """A virtual one, which can be pulled out at every command."""
+
+    def __init__(self, device: VirtualYubiKey, folder: Path) -> None:
+        self.device = device
+        super().__init__(device.serial, folder)
+
+    @contextmanager
+    def failing(self, step: int) -> Iterator[None]:
+        """It is pulled out at the ``step``-th command, and plugged in again afterwards."""
+        self.device.unplug_at(step + 1)
+        try:
+            yield
+        finally:
+            self.device.stop_failing()
+            self.device.insert()
+
+    def restart(self) -> bool:
+        self.device.remove()
+        self.device.insert()
+        return True
