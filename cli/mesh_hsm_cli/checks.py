@@ -136,11 +136,11 @@ def _device(session: Session, now: datetime) -> Iterator[Finding]:
         )
     else:
         device = own_device(session, now)
-        if device.expired(now):
+        if ended := device.ended(now):
             yield Finding(
                 "CONNECT002",
                 Severity.ERROR,
-                f"the connection of {record.name} has expired",
+                f"{record.name}: its {ended}",
                 "connect the device again",
             )
         elif device.verified.connection.value.not_on_or_after - now < SOON:

@@ -65,7 +65,7 @@ def remove_administrator(
     kept = [one for one in previous.value.surviving_connections if one not in dropped]
     for connection in surviving:
         if connection.signer != public:
-            raise VerificationError("a connection that another administrator signed survives anyway")
+            raise VerificationError("a survivor was signed by another administrator")
         kept.append(connection.digest)
     return create_profile_master(
         master,
