@@ -127,7 +127,6 @@ def _plans(
     for one in wanted:
         refuse_existing(one.out)
         profile = open_request(one.request).value.device.value
-        confirm(one.confirmed, profile.profile_signature)
         before = FiledDevice.load(filed_path(session.state, profile.udf))
         if before is not None and not replacing:
             raise ConflictError(
@@ -138,6 +137,7 @@ def _plans(
             raise ConflictError(
                 f"another device is called {one.label}", hint="choose another with --label"
             )
+        confirm(one.confirmed, profile.profile_signature)
         for name in (profile.udf, one.out):
             if name in taken:
                 raise ConflictError(f"{name} is named twice", hint="connect each device once")

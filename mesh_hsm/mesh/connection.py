@@ -129,6 +129,7 @@ def open_connection(
         master.administrator_signature,
         countersigners=() if countersigner is None else (countersigner,),
         vouched=Vouched(digest, master.profile_signature) if survives else None,
+        why=f": by an administrator of version {master.version}, or one whom it survives",
     )
 
 

@@ -115,12 +115,14 @@ def open_object(
     keys: Sequence[dare.Decryptor | dare.DoubleDecryptor] = (),
     countersigners: Iterable[Point] = (),
     vouched: Vouched | None = None,
+    why: str = "",
 ) -> Signed[O]:
     """Verify and read an object that one of ``signers`` must have signed, and nobody else.
 
     ``keys`` open an encrypted one. Of ``countersigners`` those whose signature is there are
     reported. Where its one signer is unknown, ``vouched`` stands in if it is for this very
-    payload. Raises ``VerificationError``, ``FormatError``, ``DecryptionError``.
+    payload. ``why`` is said of a wrong signer. Raises ``VerificationError``, ``FormatError``,
+    ``DecryptionError``.
     """
     envelope = as_envelope(envelope)
     allowed = {fingerprint(public).octets: public for public in signers}
@@ -133,12 +135,12 @@ def open_object(
             allow_unknown_signers=vouched is not None,
         )
     except CannotVerifyError as error:  # we know who may sign, so an unknown key is a wrong one
-        raise _wrong_signer(kind) from error
+        raise _wrong_signer(kind, why) from error
     report = opened.report
     digest = sha512(opened.payload).digest()
     signer = _signer(report.signers, allowed, digest, vouched)
     if signer is None:
-        raise _wrong_signer(kind)
+        raise _wrong_signer(kind, why)
     value = kind.read(decode(opened.payload, kind.TAG))
     if report.meta.message_type != kind.TAG or report.meta.cty != CONTENT_TYPE:
         raise VerificationError(f"the envelope does not say that it holds a {kind.TAG}")
@@ -192,5 +194,5 @@ def _verified(signatures: Iterable[dare.SignatureReport]) -> list[bytes]:
     return [one.fingerprint for one in signatures if one.status is status and one.fingerprint]
 
 
-def _wrong_signer(kind: type[MeshObject]) -> VerificationError:
-    return VerificationError(f"this {kind.TAG} is not signed by whom it has to be")
+def _wrong_signer(kind: type[MeshObject], why: str) -> VerificationError:
+    return VerificationError(f"this {kind.TAG} is not signed by whom it has to be{why}")

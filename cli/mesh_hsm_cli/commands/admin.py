@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mesh_hsm.custody import PinPolicy, TouchPolicy
 from mesh_hsm.errors import ConflictError
 from mesh_hsm_cli import terminal
 from mesh_hsm_cli.custody_view import statement_lines
 from mesh_hsm_cli.lazy import noun, verb
 from mesh_hsm_cli.output import fields, table
+from mesh_hsm_cli.policy_options import policy_options
 from mesh_hsm_cli.secret_options import secret_options
 from mesh_hsm_cli.session import Session
 
 if TYPE_CHECKING:
+    from mesh_hsm.custody import PinPolicy, TouchPolicy
     from mesh_hsm_cli.making_keys import WantedKey
     from mesh_hsm_cli.new_administrator import Added
     from mesh_hsm_cli.records import Administrator
@@ -35,14 +36,8 @@ command = noun("Administrators: whose keys may connect devices to your Mesh.")
 @click.option("--token", help="The device that makes the key: a URI or label.")
 @click.option("--key", help="A signature key that is there already, instead of --token.")
 @click.option("--label", help="What you call the administrator, and its new key. [administrator-N]")
-@click.option("--slot", help="The place of the key, where a device numbers them.")
 @click.option("--algorithm", metavar="CURVE", help="Default: the token's best for signatures.")
-@click.option("--pin", type=click.Choice(["once", "always"]), help="[as strict as the token can]")
-@click.option(
-    "--touch",
-    type=click.Choice(["none", "always", "cached"]),
-    help="[as strict as the token can]",
-)
+@policy_options
 @secret_options("pin", "master-pin", "passphrase", "new-passphrase", "management-key")
 @click.pass_obj
 def add(
@@ -52,8 +47,8 @@ def add(
     label: str | None,
     slot: str | None,
     algorithm: str | None,
-    pin: str | None,
-    touch: str | None,
+    pin: PinPolicy | None,
+    touch: TouchPolicy | None,
 ) -> None:
     """List one more administrator in your Mesh: a new key in a device, or one that is there.
 
@@ -67,7 +62,7 @@ def add(
         raise click.UsageError("either --token TOKEN or --key KEY is needed")
     if key is not None:
         if any((slot, algorithm, pin, touch)):
-            raise click.UsageError("--slot, --algorithm, --pin and --touch are for a new key")
+            raise click.UsageError("--slot, --algorithm and the policies are for a new key")
         with session.state.writing():
             added = add_existing_key(session, key, label, datetime.now(UTC))
         _say_added(session, added)
@@ -76,8 +71,8 @@ def add(
         label=label or _free_label(session),
         algorithm=algorithm,
         slot=slot,
-        pin=PinPolicy(pin) if pin else None,
-        touch=TouchPolicy(touch) if touch else None,
+        pin=pin,
+        touch=touch,
     )
     added = _make(session, token or "", wanted)
     _say_added(session, added)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mesh_hsm.custody import PinPolicy, TouchPolicy
 from mesh_hsm.errors import (
     AccessError,
     DeviceError,
@@ -20,11 +19,13 @@ from mesh_hsm.uri import Uri
 from mesh_hsm_cli.custody_view import statement_lines
 from mesh_hsm_cli.lazy import noun, verb
 from mesh_hsm_cli.output import fields
+from mesh_hsm_cli.policy_options import policy_options
 from mesh_hsm_cli.records import load_mesh
 from mesh_hsm_cli.secret_options import secret_options
 from mesh_hsm_cli.session import Session
 
 if TYPE_CHECKING:
+    from mesh_hsm.custody import PinPolicy, TouchPolicy
     from mesh_hsm.mesh import ProfileMaster
     from mesh_hsm_cli.records import MeshRecord
 
@@ -147,11 +148,7 @@ def export(session: Session, out: Path) -> None:
     help="The backup that mesh create wrote; it is opened again.",
 )
 @click.option("--label", help="What the key is called there. [NAME-master]")
-@click.option("--slot", help="The place of the key, where a device numbers them.")
-@click.option("--pin", type=click.Choice(["once", "always"]), help="[as strict as the token can]")
-@click.option(
-    "--touch", type=click.Choice(["none", "always", "cached"]), help="[as strict as the token can]"
-)
+@policy_options
 @secret_options("pin", "passphrase", "store-passphrase", "management-key")
 @click.pass_obj
 def move_master(
@@ -160,8 +157,8 @@ def move_master(
     backup: Path,
     label: str | None,
     slot: str | None,
-    pin: str | None,
-    touch: str | None,
+    pin: PinPolicy | None,
+    touch: TouchPolicy | None,
 ) -> None:
     """Move the master key from software into a device, once its backup has been opened again.
 
@@ -177,8 +174,8 @@ def move_master(
         wanted = WantedKey(
             label=label or f"{own_mesh(session)[0].name}-master",
             slot=slot,
-            pin=PinPolicy(pin) if pin else None,
-            touch=TouchPolicy(touch) if touch else None,
+            pin=pin,
+            touch=touch,
         )
         moved = move(session, uri, wanted, backup)
     custody = moved.custody.to_json()
