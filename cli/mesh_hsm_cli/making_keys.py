@@ -12,8 +12,12 @@ from dataclasses import dataclass, replace
 from mesh_hsm.custody import PinPolicy, TouchPolicy
 from mesh_hsm.errors import UnsupportedError
 from mesh_hsm.provider import DeviceKey, KeySpec, Token, Use
+from mesh_hsm.uri import Uri
 from mesh_hsm_cli import interrupted
+from mesh_hsm_cli.administrator import own_mesh
 from mesh_hsm_cli.choices import PLAIN_SIGNATURE, choose_algorithm
+from mesh_hsm_cli.master_key import is_on
+from mesh_hsm_cli.records import load_mesh
 from mesh_hsm_cli.rollback import Rollback
 from mesh_hsm_cli.session import Session
 from mesh_hsm_cli.trust import needed_keys
@@ -47,7 +51,7 @@ def make_key(
     a person insisted, once will do. Raises ``UnsupportedError`` before anything is made.
     """
     spec = _spec(token, wanted)
-    interrupted.clear(session, token, interrupted.Of.MESH, needed_keys(session))
+    clear_interrupted(session, token)
     undo.new_file(interrupted.note_path(session.state, interrupted.Of.MESH))
     undo.new_key(token, spec.label)
     note = interrupted.Interrupted(str(token.info.uri))
@@ -62,6 +66,16 @@ def make_key(
         session.output.notice(str(error))
     _say_policy(session, token, weaker, what)
     return make(weaker)
+
+
+def clear_interrupted(session: Session, token: Token) -> None:
+    """Delete what a killed command left on this token, but no key that the Mesh has filed."""
+    needed = set(needed_keys(session))
+    if load_mesh(session.state) is not None:
+        record, master = own_mesh(session)
+        if not is_on(Uri.parse(record.master), token.info):  # one here is an unfinished move's
+            needed.discard(master.value.profile_signature)
+    interrupted.clear(session, token, interrupted.Of.MESH, needed)
 
 
 def _asked_once(token: Token, spec: KeySpec, wanted: WantedKey) -> KeySpec | None:

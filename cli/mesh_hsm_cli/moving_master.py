@@ -23,14 +23,13 @@ from mesh_hsm.udf import fingerprint
 from mesh_hsm.uri import Uri
 from mesh_hsm_cli import choices, interrupted
 from mesh_hsm_cli.administrator import own_mesh
-from mesh_hsm_cli.making_keys import WantedKey, make_key
+from mesh_hsm_cli.making_keys import WantedKey, clear_interrupted, make_key
 from mesh_hsm_cli.master_key import is_on, replace_record
 from mesh_hsm_cli.new_mesh import STORE
 from mesh_hsm_cli.paths import read_object
 from mesh_hsm_cli.records import MeshRecord
 from mesh_hsm_cli.rollback import Rollback
 from mesh_hsm_cli.session import Session
-from mesh_hsm_cli.trust import needed_keys
 
 KNOWN_BY = ("offline backup", "the key file that it came from")
 
@@ -55,7 +54,7 @@ def move_master(session: Session, uri: Uri, wanted: WantedKey, backup: Path) -> 
     with session.open(uri) as token:
         if is_on(Uri.parse(record.master), token.info):
             custody = token.key(Uri.parse(record.master)).custody()
-            interrupted.clear(session, token, interrupted.Of.MESH, needed_keys(session))
+            clear_interrupted(session, token)
         else:
             _refuse_unless_in_software(session, record)
             record, custody = _move(session, token, wanted, backup, record, master)

@@ -111,7 +111,7 @@ class CommandSecrets:
     last_try: bool = False
     many_keys: bool = False
     pin_option: str = "pin"
-    remembered: dict[object, bytes] = field(default_factory=dict)
+    remembered: dict[tuple[SecretKind, str], bytes] = field(default_factory=dict)
     lines: dict[str, tuple[bytes, set[SecretKind]]] = field(default_factory=dict)
 
     def secret(self, request: SecretRequest) -> bytes:
@@ -130,8 +130,9 @@ class CommandSecrets:
         return replace(self, pin_option=pin_option)
 
     def forget(self) -> None:
-        """Forget every answer: what comes next is another device's."""
-        self.remembered.clear()
+        """Forget what was said to a device: what comes next is another one."""
+        kept = (SecretKind.PASSPHRASE, SecretKind.BACKUP_PASSPHRASE)
+        self.remembered = {key: one for key, one in self.remembered.items() if key[0] in kept}
 
     def _find(self, request: SecretRequest) -> bytes:
         answers = [self.pin_option if name == "pin" else name for name in ANSWERS[request.kind]]
