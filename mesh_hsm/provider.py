@@ -202,6 +202,8 @@ class Token(ABC):
     """A device, opened. A context manager; closing it forgets sessions and PINs."""
 
     info: TokenInfo
+    touches: frozenset[TouchPolicy] = frozenset({TouchPolicy.NONE})
+    """The touch policies with which a key can be made here."""
 
     @abstractmethod
     def capabilities(self) -> frozenset[Capability]:
@@ -220,6 +222,13 @@ class Token(ABC):
     def why_not(self, algorithm: str, use: Use) -> str | None:
         """Why ``capabilities`` lacks an algorithm for a use, where the device gave a reason."""
         return None
+
+    def pins(self, use: Use) -> frozenset[PinPolicy]:
+        """The PIN policies with which a key of this use may be made here.
+
+        One that shows only when it is tried is among them; ``generate`` then refuses it.
+        """
+        return frozenset({PinPolicy.NONE, PinPolicy.ONCE})
 
     @abstractmethod
     def keys(self) -> Sequence[DeviceKey]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from mesh_hsm.custody import TouchPolicy
 from mesh_hsm.errors import ConflictError, NotFoundError, VerificationError
 from mesh_hsm.mesh import (
+    SIGNATURES_PER_DEVICE,
     Connected,
     ConnectionDevice,
     ProfileDevice,
@@ -16,16 +19,20 @@ from mesh_hsm.mesh import (
     Signed,
     VerifiedConnection,
     accept,
+    confirm,
     connect,
     open_connection,
     open_profile_master,
     open_request,
     verify_connection,
 )
+from mesh_hsm.udf import udf_of
 from mesh_hsm.uri import Uri
+from mesh_hsm_cli.administrators import AtHand, choose_administrator
 from mesh_hsm_cli.paths import refuse_existing
 from mesh_hsm_cli.records import FiledDevice, MeshRecord, filed_devices, filed_path, load_mesh
 from mesh_hsm_cli.rollback import Rollback
+from mesh_hsm_cli.seen_profiles import refuse_older
 from mesh_hsm_cli.session import Session
 
 
@@ -39,56 +46,140 @@ def own_mesh(session: Session) -> tuple[MeshRecord, Signed[ProfileMaster]]:
     profile = open_profile_master(record.profile)
     if profile.value.udf != record.udf:
         raise VerificationError("the record and the profile name different Meshes")
+    listed = {udf_of(public) for public in profile.value.administrator_signature}
+    if listed != {one.udf for one in record.administrators}:
+        raise VerificationError("the record and the profile name different administrators")
+    refuse_older(session.state, profile)
     return record, profile
 
 
-def connect_device(
+@dataclass(frozen=True, slots=True)
+class Vouching:
+    """A device to be connected: its request, its UDF as a person confirmed it, where to answer."""
+
+    request: bytes
+    confirmed: str
+    label: str
+    out: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """A device that was connected, and by which administrator."""
+
+    filed: FiledDevice
+    connected: Connected
+    out: Path
+    administrator: str
+
+
+def connect_devices(
     session: Session,
-    request: bytes,
+    wanted: Sequence[Vouching],
     *,
-    confirmed: str,
-    label: str,
-    out: Path,
+    administrator: str | None,
     replacing: bool,
     valid_for: timedelta,
     now: datetime,
-) -> tuple[FiledDevice, Connected]:
-    """Vouch for a device, write the response to ``out`` and file it, or change nothing."""
+) -> list[Vouched]:
+    """Vouch for devices: each response is written and filed, or nothing of that device is changed.
+
+    All are looked at before the first is signed. When one fails, those before it stand, and are
+    named.
+    """
     record, master = own_mesh(session)
-    refuse_existing(out)
-    udf = open_request(request).value.device.value.udf
+    plans = _plans(session, wanted, replacing)
+    by = choose_administrator(session, record, administrator)
+    called = by.administrator.label
+    _say_who_signs(session, by, len(wanted))
+    done: list[Vouched] = []
+    uri = Uri.parse(by.administrator.uri)
+    try:
+        with session.open(uri) as store:
+            key = store.key(uri)
+            for one, before in plans:
+                with Rollback(session.output.notice) as undo:
+                    connected = connect(
+                        one.request,
+                        confirm_udf=one.confirmed,
+                        master=master,
+                        administrator=key,
+                        now=now,
+                        valid_for=valid_for,
+                    )
+                    filed = _file(session, undo, one, connected, before)
+                done.append(Vouched(filed, connected, one.out, called))
+    except BaseException:
+        if done:
+            labels = ", ".join(one.filed.label for one in done)
+            session.output.notice(f"connected before it failed: {labels}", loud=True)
+        raise
+    return done
+
+
+def _plans(
+    session: Session, wanted: Sequence[Vouching], replacing: bool
+) -> list[tuple[Vouching, FiledDevice | None]]:
+    """Each with what is filed of its device so far. Raises ``ConflictError``, ``FormatError``."""
+    labels = {one.label: one.udf for one in filed_devices(session.state)}
+    plans = []
+    taken: set[Path | str] = set()
+    for one in wanted:
+        refuse_existing(one.out)
+        profile = open_request(one.request).value.device.value
+        before = FiledDevice.load(filed_path(session.state, profile.udf))
+        if before is not None and not replacing:
+            raise ConflictError(
+                f"{before.label} has been vouched for already",
+                hint="--replace makes a new response; the earlier one is void then",
+            )
+        if labels.setdefault(one.label, profile.udf) != profile.udf:
+            raise ConflictError(
+                f"another device is called {one.label}", hint="choose another with --label"
+            )
+        confirm(one.confirmed, profile.profile_signature)
+        for name in (profile.udf, one.out):
+            if name in taken:
+                raise ConflictError(f"{name} is named twice", hint="connect each device once")
+            taken.add(name)
+        plans.append((one, before))
+    return plans
+
+
+def _say_who_signs(session: Session, by: AtHand, devices: int) -> None:
+    """Say beforehand whose key signs, and how often its device will ask for a touch."""
+    count = devices * SIGNATURES_PER_DEVICE
+    each = f", {SIGNATURES_PER_DEVICE} for each device" if devices > 1 else ""
+    text = f"{by.administrator.label} signs {count} times{each}"
+    if by.custody.touch is TouchPolicy.ALWAYS:
+        text += f": {by.info.label} will ask for {count} touches"
+    elif by.custody.touch is TouchPolicy.CACHED:
+        text += f": {by.info.label} will ask for a touch, and again when it has forgotten it"
+    session.output.notice(text)
+
+
+def _file(
+    session: Session,
+    undo: Rollback,
+    one: Vouching,
+    connected: Connected,
+    before: FiledDevice | None,
+) -> FiledDevice:
+    udf = connected.connection.value.subject_udf
     path = filed_path(session.state, udf)
-    before = FiledDevice.load(path)
-    if before is not None and not replacing:
-        raise ConflictError(
-            f"{before.label} has been vouched for already",
-            hint="--replace makes a new response; the earlier one is void then",
-        )
-    if any(one.label == label and one.udf != udf for one in filed_devices(session.state)):
-        raise ConflictError(f"another device is called {label}", hint="choose another with --label")
-    administrator = Uri.parse(record.administrator)
-    with session.open(administrator) as store, Rollback(session.output.notice) as undo:
-        connected = connect(
-            request,
-            confirm_udf=confirmed,
-            master=master,
-            administrator=store.key(administrator),
-            now=now,
-            valid_for=valid_for,
-        )
-        filed = FiledDevice(
-            label=label,
-            udf=udf,
-            request=connected.request.envelope,
-            issued=connected.connection.envelope,
-        )
-        undo.write_new(out, connected.response.text)
-        if before:
-            undo.on_failure(f"restore {path}", partial(before.save, path))
-        else:
-            undo.new_file(path)
-        filed.save(path)
-    return filed, connected
+    filed = FiledDevice(
+        label=one.label,
+        udf=udf,
+        request=connected.request.envelope,
+        issued=connected.connection.envelope,
+    )
+    undo.write_new(one.out, connected.response.text)
+    if before:
+        undo.on_failure(f"restore {path}", partial(before.save, path))
+    else:
+        undo.new_file(path)
+    filed.save(path)
+    return filed
 
 
 def accept_device(

@@ -13,13 +13,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from mesh_hsm.errors import MeshHsmError, ProviderUnavailableError
+from mesh_hsm.mesh import ProfileMaster, Signed
 from mesh_hsm.provider import Diagnoses, Finding, Rooted, Severity
 from mesh_hsm.secret_source import NoSecrets
 from mesh_hsm.uri import Uri
 from mesh_hsm_cli import interrupted
 from mesh_hsm_cli.administrator import own_mesh, verify_filed
+from mesh_hsm_cli.find import quoted
+from mesh_hsm_cli.moving_master import software_copies
 from mesh_hsm_cli.own_device import own_device
-from mesh_hsm_cli.records import filed_devices, load_device, load_mesh
+from mesh_hsm_cli.records import MeshRecord, filed_devices, load_device, load_mesh
 from mesh_hsm_cli.session import Session
 
 SOON = timedelta(days=30)
@@ -96,6 +99,7 @@ def _mesh(session: Session, now: datetime) -> Iterator[Finding]:
             f"the backup is still where it was made: {record.backup}",
             "move it to media that are kept elsewhere",
         )
+    yield from _left_in_the_mesh(session, record, master)
     for filed in filed_devices(session.state):
         if filed.connection is None:
             yield Finding(
@@ -113,6 +117,26 @@ def _mesh(session: Session, now: datetime) -> Iterator[Finding]:
             continue
         if verified.connection.value.not_on_or_after - now < SOON:
             yield _expires_soon(filed.label)
+
+
+def _left_in_the_mesh(
+    session: Session, record: MeshRecord, master: Signed[ProfileMaster]
+) -> Iterator[Finding]:
+    left = interrupted.load(session.state, interrupted.Of.MESH)
+    if left is not None:
+        yield Finding(
+            "MESH001",
+            Severity.WARNING,
+            f"a command was interrupted, and left keys on {left.token}: {', '.join(left.labels)}",
+            "run it again with the same --token: it deletes them first",
+        )
+    for uri in software_copies(session, record, master):
+        yield Finding(
+            "MESH002",
+            Severity.WARNING,
+            f"a software copy of the master key is left: {uri}",
+            f"mesh-hsm mesh move-master --token {quoted(Uri.parse(record.master))} --backup FILE",
+        )
 
 
 def _device(session: Session, now: datetime) -> Iterator[Finding]:
@@ -136,11 +160,11 @@ def _device(session: Session, now: datetime) -> Iterator[Finding]:
         )
     else:
         device = own_device(session, now)
-        if device.expired(now):
+        if ended := device.ended(now):
             yield Finding(
                 "CONNECT002",
                 Severity.ERROR,
-                f"the connection of {record.name} has expired",
+                f"{record.name}: its {ended}",
                 "connect the device again",
             )
         elif device.verified.connection.value.not_on_or_after - now < SOON:

@@ -24,6 +24,7 @@ def requested(record: DeviceRecord, request: Signed[ConnectionRequest]) -> dict[
         "composite": None,
         "not_on_or_after": None,
         "combined": {},
+        "void": False,
     }
 
 
@@ -64,7 +65,7 @@ def device_lines(shown: dict[str, Any]) -> list[str]:
             ("device", shown["name"]),
             ("UDF", shown["udf"]),
             ("token", shown["token"]),
-            ("status", shown["status"]),
+            ("status", "void: its administrator was removed" if shown["void"] else shown["status"]),
             ("Mesh", shown["mesh"]),
             ("composite", shown["composite"]),
             ("valid until", shown["not_on_or_after"]),

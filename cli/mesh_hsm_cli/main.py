@@ -27,6 +27,7 @@ EXIT_TERMINATED = 143
 
 NOUNS = {
     "mesh": "Your personal Mesh: create it, back it up, show it.",
+    "admin": "Administrators: whose keys may connect devices to your Mesh.",
     "device": "Devices: provision this machine, connect others to your Mesh.",
     "dare": "Files: encode, decode, verify, look inside.",
     "key": "Keys on your devices, and who holds them.",

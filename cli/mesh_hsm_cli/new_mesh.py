@@ -1,7 +1,11 @@
-"""``mesh create``, step by step: backed up before anything depends on it (hsm-1 §13)."""
+"""``mesh create``, step by step: backed up before anything depends on it (hsm-1 §13).
+
+A master key that a device makes itself cannot be backed up: only ``--no-escrow`` allows it.
+"""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +25,15 @@ from mesh_hsm.mesh import (
 )
 from mesh_hsm.provider import Imports, KeySpec, Use
 from mesh_hsm.secret_source import SecretKind, SecretRequest
+from mesh_hsm.udf import udf_of
 from mesh_hsm.uri import Uri
+from mesh_hsm_cli import interrupted
+from mesh_hsm_cli.choices import say_what_it_is
+from mesh_hsm_cli.making_keys import WantedKey, make_key
 from mesh_hsm_cli.paths import OBJECT_LIMIT, refuse_existing
-from mesh_hsm_cli.records import MeshRecord, load_mesh, mesh_path
+from mesh_hsm_cli.records import Administrator, MeshRecord, load_mesh, mesh_path
 from mesh_hsm_cli.rollback import Rollback
+from mesh_hsm_cli.seen_profiles import keep_seen
 from mesh_hsm_cli.session import Session
 
 if TYPE_CHECKING:
@@ -34,11 +43,16 @@ STORE = Uri("soft", (("store", "mesh"),))
 
 
 def create_mesh(
-    session: Session, name: str, backup: Path | None, now: datetime
+    session: Session,
+    name: str,
+    backup: Path | None,
+    now: datetime,
+    master_on: tuple[Uri, WantedKey] | None = None,
 ) -> tuple[MeshRecord, ProfileMaster]:
     """Make a Mesh, or leave nothing. ``backup`` None means that none was wanted.
 
-    Raises ``ConflictError`` where there is a Mesh, or a file at ``backup``.
+    Then the master key may be made in the device ``master_on``. Raises ``ConflictError`` where
+    there is a Mesh, or a file at ``backup``.
     """
     existing = load_mesh(session.state)
     if existing is not None:
@@ -48,13 +62,19 @@ def create_mesh(
         )
     keys = EscrowedKeySet.draw(escrow=backup is not None)
     path = mesh_path(session.state)
-    with session.open(STORE) as store, Rollback(session.output.notice) as undo:
+    with ExitStack() as opened:
+        device = opened.enter_context(session.open(master_on[0])) if master_on else None
+        store = opened.enter_context(session.open(STORE))
+        undo = opened.enter_context(Rollback(session.output.notice))
         backed_up = _back_up(session, keys, name, backup, undo) if backup else NoBackup()
         known_by = ("offline backup",) if backup else ()
-        master, administrator = (
-            _import(store, key, f"{name}-{use}", known_by, undo)
-            for key, use in zip(release(keys, backed_up), ("master", "administrator"), strict=True)
-        )
+        released = release(keys, backed_up)
+        if master_on and device:
+            say_what_it_is(session, device.info)
+            master = make_key(session, undo, device, master_on[1], "master key", device.generate)
+        else:
+            master = _import(store, released[0], f"{name}-master", known_by, undo)
+        administrator = _import(store, released[1], f"{name}-administrator", known_by, undo)
         escrow = keys.publics.escrow
         profile = create_profile_master(
             master, [administrator.public], [escrow] if escrow else [], now=now
@@ -63,12 +83,22 @@ def create_mesh(
             name=name,
             udf=profile.value.udf,
             master=str(master.uri),
-            administrator=str(administrator.uri),
+            administrators=[
+                Administrator(
+                    f"{name}-administrator",
+                    str(administrator.uri),
+                    udf_of(administrator.public),
+                    profile.value.version,
+                )
+            ],
+            removed=[],
             profile=profile.envelope,
             backup=str(backup.resolve()) if backup else None,
         )
         undo.new_file(path)
         record.save(path)
+    interrupted.forget(session.state, interrupted.Of.MESH)
+    keep_seen(session, profile)
     return record, profile.value
 
 

@@ -23,7 +23,10 @@ from mesh_hsm.mesh import (
     Composite,
     CompositeKeys,
     ConnectionRequest,
+    Envelope,
     OneTimeKey,
+    Pins,
+    ProfileDevice,
     ProfileMaster,
     Signed,
     VerifiedConnection,
@@ -34,6 +37,7 @@ from mesh_hsm.mesh import (
     open_profile_master,
     open_request,
     verify_connection,
+    verify_own_connection,
 )
 from mesh_hsm.mesh.device_keys import CONTRIBUTION
 from mesh_hsm.provider import Rooted, Seals, Token
@@ -41,39 +45,45 @@ from mesh_hsm.uri import Uri
 from mesh_hsm_cli.paths import refuse_existing
 from mesh_hsm_cli.records import DeviceRecord, device_path, load_device
 from mesh_hsm_cli.rollback import Rollback
+from mesh_hsm_cli.seen_profiles import keep_seen, newest, refuse_older
 from mesh_hsm_cli.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class OwnDevice:
-    """A device that has been activated. ``request`` is its own, as it was sent."""
+    """A device that has been activated. ``request`` is its own, as it was sent.
+
+    ``master`` is the newest version seen here, ``pins`` name the one that the device has pinned.
+    ``void`` once an administrator was removed and nobody answers for the connection.
+    """
 
     record: DeviceRecord
     request: Signed[ConnectionRequest]
     master: Signed[ProfileMaster]
     verified: VerifiedConnection
-    srk_name: str
+    pins: Pins
+    void: bool
 
-    def expired(self, now: datetime) -> bool:
-        """True once nobody vouches for the device any more; it may still decrypt."""
-        return now >= self.verified.connection.value.not_on_or_after
+    def ended(self, now: datetime) -> str | None:
+        """Why nobody vouches for the device any more; None if somebody does. It may still decrypt.
+
+        What is said follows the device's name.
+        """
+        if self.void:
+            return "connection is void: its administrator was removed"
+        expired = now >= self.verified.connection.value.not_on_or_after
+        return "connection has expired" if expired else None
 
     def require_valid(self, now: datetime) -> None:
-        """Raise ``VerificationError`` for an expired connection."""
-        if self.expired(now):
-            raise VerificationError(
-                "this device's connection has expired", hint="connect the device again"
-            )
+        """Raise ``VerificationError`` for a connection that has ended."""
+        if ended := self.ended(now):
+            raise VerificationError(f"this device's {ended}", hint="connect the device again")
 
     @contextmanager
     def open(self, session: Session) -> Iterator[CompositeKeys]:
         """The combined keys. Raises ``VerificationError`` where the token is not the pinned one."""
         with session.open(Uri.parse(self.record.token)) as token:
-            if _root_name(token) != self.srk_name:
-                raise VerificationError(
-                    "this is not the TPM that the device was made with",
-                    hint="decode with --backup, and make a new device",
-                )
+            self.check_token(token)
             seed = _unseal(token, self.record.seed)
             yield open_device(
                 self.verified.connection.value,
@@ -81,6 +91,14 @@ class OwnDevice:
                 base_keys(token, self.record),
                 proved=self.verified.composite is Composite.PROVED,
                 contribution_custody=_contribution_custody(token),
+            )
+
+    def check_token(self, token: Token) -> None:
+        """Raise ``VerificationError`` where the token is not the pinned one."""
+        if root_name(token) != self.pins.srk_name:
+            raise VerificationError(
+                "this is not the TPM that the device was made with",
+                hint="decode with --backup, and make a new device",
             )
 
 
@@ -123,15 +141,32 @@ def own_device(session: Session, now: datetime) -> OwnDevice:
         )
     device = request.value.device
     pins = open_pins(record.pins, device.value.profile_signature).value
-    master = open_profile_master(record.master)
-    if (pins.profile_master_digest, pins.profile_device_digest) != (master.digest, device.digest):
+    pinned = open_profile_master(record.master)
+    if (pins.profile_master_digest, pins.profile_device_digest) != (pinned.digest, device.digest):
         raise VerificationError("a profile is not the one that was pinned")
+    master = newest(session.state, pinned)
+    verified, void = verify_own(record.connection, master, device, now)
+    return OwnDevice(record, request, master, verified, pins, void)
+
+
+def verify_own(
+    envelope: Envelope,
+    master: Signed[ProfileMaster],
+    device: Signed[ProfileDevice],
+    now: datetime,
+) -> tuple[VerifiedConnection, bool]:
+    """The device's own connection, and whether it is void under ``master``.
+
+    What was encrypted to the device still opens after its connection has expired or was voided.
+    Raises ``VerificationError`` for one that the device itself did not countersign.
+    """
     profile = device.value.profile_signature
-    connection = open_connection(record.connection, master.value, countersigner=profile).value
-    # What was encrypted to the device still opens after its connection has expired.
+    try:
+        connection = open_connection(envelope, master.value, countersigner=profile).value
+    except VerificationError:
+        return verify_own_connection(envelope, device=device), True
     at = min(now, connection.not_on_or_after - timedelta(seconds=1))
-    verified = verify_connection(record.connection, master=master, device=device, now=at)
-    return OwnDevice(record, request, master, verified, pins.srk_name)
+    return verify_connection(envelope, master=master, device=device, now=at), False
 
 
 def base_keys(token: Token, record: DeviceRecord) -> BaseKeys:
@@ -160,9 +195,10 @@ def activate_device(
             once=OneTimeKey(_unseal(token, record.once)),
             confirm_master_udf=confirmed,
             pins=None,
-            srk_name=_root_name(token),
+            srk_name=root_name(token),
             now=now,
         )
+        refuse_older(session.state, activated.master)
         assert isinstance(token, Seals)  # noqa: S101  _unseal has refused any other
         sealed = token.seal(f"{record.name}-seed", activated.seed, PinPolicy.NONE)
         joined = replace(
@@ -176,6 +212,7 @@ def activate_device(
         undo.write_new(out, activated.connection.text)
         undo.on_failure("restore the record", partial(record.save, device_path(session.state)))
         joined.save(device_path(session.state))
+    keep_seen(session, activated.master)
     return joined, activated
 
 
@@ -194,5 +231,6 @@ def _contribution_custody(token: Token) -> CustodyStatement:
     return replace(CONTRIBUTION, custody=CustodyClass.SOFTWARE)
 
 
-def _root_name(token: Token) -> str:
+def root_name(token: Token) -> str:
+    """What the token hangs its keys under; empty where nothing of the kind is known."""
     return token.root_name if isinstance(token, Rooted) else ""

@@ -1,8 +1,9 @@
 """What this machine remembers of its Mesh and of itself: one JSON file for each, replaced whole.
 
-Open this file for the members of ``device/record.json``, ``mesh/record.json`` and
-``mesh/devices/<UDF>.json``. None holds a secret in the clear: blobs are sealed by the token. What
-is read is checked for its shape here and for its truth (signatures, pins) where it is used.
+Open this file for the members of ``device/record.json``, ``mesh/record.json``,
+``mesh/devices/<UDF>.json`` and ``seen/<UDF>.json``. None holds a secret in the clear: blobs are
+sealed by the token. What is read is checked for its shape here and for its truth (signatures, pins)
+where it is used.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
@@ -59,7 +60,7 @@ class _Record:
             raise damaged
         if not all(_fits(value[name], hints[name]) for name in names):
             raise damaged
-        record = cls(**value)
+        record = cls(**{name: _made(value[name], hints[name]) for name in names})
         if not record._is_plausible():
             raise damaged
         return record
@@ -82,7 +83,22 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, one) for one in get_args(hint))
     if get_origin(hint) is dict:
         return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+    if is_dataclass(hint):
+        hints = get_type_hints(hint)
+        shaped = isinstance(value, dict) and value.keys() == hints.keys()
+        return shaped and all(_fits(value[name], hints[name]) for name in hints)
+    if get_origin(hint) is list and get_args(hint) != (Any,):
+        return isinstance(value, list) and all(_fits(one, *get_args(hint)) for one in value)
+    if hint is int:
+        return type(value) is int
     return isinstance(value, get_origin(hint) or hint)
+
+
+def _made(value: Any, hint: Any) -> Any:
+    """A value that fits, with the objects in its lists made."""
+    if hint == list[Administrator]:
+        return [Administrator(**one) for one in value]
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +128,20 @@ class DeviceRecord(_Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Administrator:
+    """An administrator key: what it is called here, where it is, and the version that added it."""
+
+    label: str
+    uri: str
+    udf: str
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
 class MeshRecord(_Record):
     """The administrator's Mesh. ``backup`` is where the backup was first written, if there is one.
 
-    ``master`` and ``administrator`` are key URIs.
+    ``master`` is a key URI. ``removed`` has the UDFs of administrators who must not come back.
     """
 
     FORMAT: ClassVar[str] = "mesh-hsm/1 mesh record"
@@ -123,9 +149,20 @@ class MeshRecord(_Record):
     name: str
     udf: str
     master: str
-    administrator: str
+    administrators: list[Administrator]
+    removed: list[str]
     profile: Envelope
     backup: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenProfile(_Record):
+    """The newest ProfileMaster of a Mesh that was seen here, whoever showed it."""
+
+    FORMAT: ClassVar[str] = "mesh-hsm/1 seen profile"
+
+    udf: str
+    profile: Envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +190,18 @@ def mesh_path(state: State) -> Path:
 
 def filed_path(state: State, udf: str) -> Path:
     """Where a device that was vouched for is filed. Raises ``FormatError`` for no UDF."""
-    if not _UDF.match(udf):  # it becomes a file's name
-        raise FormatError("not a device's UDF")
-    return state.home / "mesh" / "devices" / f"{udf}.json"
+    return state.home / "mesh" / "devices" / _file_name(udf)
+
+
+def seen_path(state: State, udf: str) -> Path:
+    """Where the newest ProfileMaster of a Mesh is kept. Raises ``FormatError`` for no UDF."""
+    return state.home / "seen" / _file_name(udf)
+
+
+def _file_name(udf: str) -> str:
+    if not _UDF.match(udf):
+        raise FormatError("not a UDF")
+    return f"{udf}.json"
 
 
 def load_device(state: State) -> DeviceRecord | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import click
@@ -39,6 +39,7 @@ ANSWERS: dict[SecretKind, tuple[str, ...]] = {
 }
 SPEAKS_OF = {
     "pin": "the device keys' PIN",
+    "master-pin": "the PIN of the device that holds the master key",
     "new-pin": "the new PIN",
     "passphrase": "the passphrase",
     "new-passphrase": "the new passphrase",
@@ -57,8 +58,8 @@ _NEW = {
     SecretKind.NEW_SO_PIN,
     SecretKind.NEW_PUK,
 }
-_COUNTED = {"pin", "so-pin", "puk"}  # devices count wrong tries at these
-_SHARED = {SecretKind.PIN, SecretKind.NEW_PIN}  # one PIN serves all keys of one command
+_COUNTED = {"pin", "master-pin", "so-pin", "puk"}  # devices count wrong tries at these
+_SHARED = {SecretKind.PIN, SecretKind.NEW_PIN}  # one PIN serves all keys of one device
 
 
 class _Source(Protocol):
@@ -102,6 +103,7 @@ class CommandSecrets:
     """The ``SecretSource`` of one run of one command. Each question is put once and remembered.
 
     A command that makes or changes several keys sets ``many_keys``: one new PIN serves them all.
+    ``pin_option`` is the option that answers for PINs; see ``apart``.
     """
 
     say: Callable[[str], None]
@@ -110,7 +112,8 @@ class CommandSecrets:
     sources: dict[str, _Source] = field(default_factory=dict)
     last_try: bool = False
     many_keys: bool = False
-    remembered: dict[object, bytes] = field(default_factory=dict)
+    pin_option: str = "pin"
+    remembered: dict[tuple[SecretKind, str], bytes] = field(default_factory=dict)
     lines: dict[str, tuple[bytes, set[SecretKind]]] = field(default_factory=dict)
 
     def secret(self, request: SecretRequest) -> bytes:
@@ -118,7 +121,8 @@ class CommandSecrets:
         left = request.attempts_remaining
         if left is not None:
             self.say(f"{request.subject}: {left} {'try' if left == 1 else 'tries'} left")
-        key = request.kind if request.kind in _SHARED else (request.kind, request.subject)
+        shared = request.kind in _SHARED
+        key = (request.kind, self.pin_option if shared else request.subject)
         if key not in self.remembered:
             self.remembered[key] = self._find(request)
         return self.remembered[key]
@@ -127,8 +131,18 @@ class CommandSecrets:
         """Tell a person to touch a device, for as long as it waits."""
         return self.waiting(f"Touch {subject}")
 
+    def apart(self, pin_option: str) -> CommandSecrets:
+        """The same source for a second device: a PIN meant for the first is never tried there."""
+        return replace(self, pin_option=pin_option)
+
+    def forget(self) -> None:
+        """Forget what was said to a device: what comes next is another one."""
+        kept = (SecretKind.PASSPHRASE, SecretKind.BACKUP_PASSPHRASE)
+        self.remembered = {key: one for key, one in self.remembered.items() if key[0] in kept}
+
     def _find(self, request: SecretRequest) -> bytes:
-        names = [name for name in ANSWERS[request.kind] if name in self.offered]
+        answers = [self.pin_option if name == "pin" else name for name in ANSWERS[request.kind]]
+        names = [name for name in answers if name in self.offered]
         if names and names[0].startswith("new-"):
             names = names[:1]
         for name in names:

@@ -62,7 +62,7 @@ def known_devices(session: Session, now: datetime) -> list[Known]:
     """Every device that can be encrypted to. One whose connection does not hold is said."""
     found: list[Known] = []
     device = activated_device(session, now)
-    if device and not device.expired(now):
+    if device and device.ended(now) is None:
         connection = device.verified.connection.value
         found.append(
             Known(device.record.name, connection, device.request.value.device, device.master)

@@ -246,6 +246,7 @@ def unseal(
     trusted: Trusted = NOBODY,
     require: Iterable[bytes] = (),
     allow_unauthenticated: bool = False,
+    allow_unknown_signers: bool = False,
 ) -> Opened:
     """Open a small object, parsed or not. Raises as ``decode``.
 
@@ -259,6 +260,7 @@ def unseal(
         keys=keys,
         trusted=trusted,
         allow_unauthenticated=allow_unauthenticated,
+        allow_unknown_signers=allow_unknown_signers,
     )
     verified = {
         one.fingerprint

@@ -11,13 +11,23 @@ A device is connected in four steps (hsm-1 §6), each needing what the one befor
 2. administrator: ``connect``, after the device's UDF was confirmed by a person;
 3. device: ``activate``, after the Mesh's UDF was confirmed, then ``open_device`` for every use;
 4. administrator: ``accept`` files the countersigned connection.
+
+``add_administrator`` and ``remove_administrator`` make the next version of ProfileMaster; ``Seen``
+is what a verifier keeps of the newest (hsm-1 §7).
 """
 
 from __future__ import annotations
 
-from mesh_hsm.mesh.accepting import Composite, VerifiedConnection, accept, verify_connection
+from mesh_hsm.mesh.accepting import (
+    Composite,
+    VerifiedConnection,
+    accept,
+    verify_connection,
+    verify_own_connection,
+)
 from mesh_hsm.mesh.activating import Activated, activate
 from mesh_hsm.mesh.activation import ActivationDevice
+from mesh_hsm.mesh.administrators import add_administrator, remove_administrator
 from mesh_hsm.mesh.backup import (
     Drilled,
     EscrowedKeySet,
@@ -25,11 +35,18 @@ from mesh_hsm.mesh.backup import (
     MeshPublics,
     NoBackup,
     drill,
+    drill_again,
     open_backup,
     release,
     seal_backup,
 )
-from mesh_hsm.mesh.connecting import Connected, ConnectionResponse, connect, open_response
+from mesh_hsm.mesh.connecting import (
+    SIGNATURES_PER_DEVICE,
+    Connected,
+    ConnectionResponse,
+    connect,
+    open_response,
+)
 from mesh_hsm.mesh.connection import CombinedKey, ConnectionDevice, open_connection
 from mesh_hsm.mesh.device_keys import BaseKeys, CompositeKeys, OneTimeKey, open_device
 from mesh_hsm.mesh.keydata import KeyData, confirm
@@ -42,10 +59,12 @@ from mesh_hsm.mesh.profile_master import (
 )
 from mesh_hsm.mesh.published import PublishedObject, open_published_profile, read_published
 from mesh_hsm.mesh.request import ConnectionRequest, create_request, open_request
+from mesh_hsm.mesh.seen import Seen
 from mesh_hsm.mesh.signed import Envelope, Signed
 from mesh_hsm.mesh.witness import witness
 
 __all__ = [
+    "SIGNATURES_PER_DEVICE",
     "Activated",
     "ActivationDevice",
     "BaseKeys",
@@ -68,15 +87,18 @@ __all__ = [
     "ProfileDevice",
     "ProfileMaster",
     "PublishedObject",
+    "Seen",
     "Signed",
     "VerifiedConnection",
     "accept",
     "activate",
+    "add_administrator",
     "confirm",
     "connect",
     "create_profile_master",
     "create_request",
     "drill",
+    "drill_again",
     "open_backup",
     "open_connection",
     "open_device",
@@ -88,7 +110,9 @@ __all__ = [
     "open_response",
     "read_published",
     "release",
+    "remove_administrator",
     "seal_backup",
     "verify_connection",
+    "verify_own_connection",
     "witness",
 ]

@@ -6,14 +6,12 @@ Open this file to see what a connection is bound to, and when its composite keys
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from mesh_hsm.curves import Point
 from mesh_hsm.errors import CannotVerifyError, VerificationError
-from mesh_hsm.mesh.connection import ConnectionDevice, open_connection
+from mesh_hsm.mesh.connection import ConnectionDevice, open_connection, open_own_connection
 from mesh_hsm.mesh.profile_device import ProfileDevice
 from mesh_hsm.mesh.profile_master import ProfileMaster
 from mesh_hsm.mesh.signed import Envelope, Signed
@@ -32,11 +30,15 @@ class Composite(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VerifiedConnection:
-    """A valid connection, and what it proves."""
+    """A valid connection, and what it proves.
+
+    ``voucher_udf`` is that of its administrator, or of the Mesh where the master key answers for
+    a connection whose administrator was removed.
+    """
 
     connection: Signed[ConnectionDevice]
     composite: Composite
-    administrator_udf: str
+    voucher_udf: str
 
 
 def verify_connection(
@@ -45,19 +47,34 @@ def verify_connection(
     master: Signed[ProfileMaster],
     device: Signed[ProfileDevice],
     now: datetime,
-    removed: Iterable[Point] = (),
 ) -> VerifiedConnection:
     """Verify a connection under a trusted ProfileMaster, for a given device.
 
     A missing proof or countersignature gives ``Composite.CLAIMED``; one that is wrong raises
     ``VerificationError``. ``CannotVerifyError``: the connection needs a newer ProfileMaster.
-    ``removed``: see ``open_connection``.
     """
     profile = device.value.profile_signature
-    connection = open_connection(envelope, master.value, countersigner=profile, removed=removed)
+    connection = open_connection(envelope, master.value, countersigner=profile)
     check_bound(connection.value, master, device, now)
+    return _judged(connection, device)
+
+
+def verify_own_connection(
+    envelope: Envelope | bytes, *, device: Signed[ProfileDevice]
+) -> VerifiedConnection:
+    """A device's own connection for which nobody answers any more, by its countersignature.
+
+    Good for opening what was encrypted to the device, and for nothing else.
+    """
+    connection = open_own_connection(envelope, device.value.profile_signature)
+    return _judged(connection, device)
+
+
+def _judged(
+    connection: Signed[ConnectionDevice], device: Signed[ProfileDevice]
+) -> VerifiedConnection:
     proofs = [check_proof(connection.value, device, use) for use in Use]
-    proved = all(proofs) and connection.countersigners == (profile,)
+    proved = all(proofs) and connection.countersigners == (device.value.profile_signature,)
     return VerifiedConnection(
         connection,
         Composite.PROVED if proved else Composite.CLAIMED,

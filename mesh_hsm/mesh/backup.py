@@ -15,6 +15,7 @@ that who holds it can open files without being able to sign (schema §4).
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from hashlib import sha512
 from typing import Final
@@ -37,6 +38,7 @@ TAG: Final = "EscrowedKeySet"
 _MASTER: Final = "CompleteMasterProfile"
 _ADMINISTRATOR: Final = "CompleteMasterAdminSign"
 _ESCROW: Final = "CompleteMasterEscrow"
+_OTHER_KEYS: Final = "the backup opens, but holds other keys than those of this Mesh"
 _CUSTODY: Final = CustodyStatement(CustodyClass.SOFTWARE, Hardware.NONE, "the offline backup")
 
 
@@ -131,11 +133,32 @@ def drill(data: bytes, passphrase: bytes, expected: MeshPublics) -> Drilled:
     """
     keys = open_backup(data, passphrase)
     if keys.publics != expected:
-        raise VerificationError("the backup opens, but holds other keys than those of this Mesh")
-    if expected.escrow is not None:
-        envelope = dare.seal(os.urandom(32), recipients=[Recipient(expected.escrow)])
+        raise VerificationError(_OTHER_KEYS)
+    return _drilled(keys, data)
+
+
+def drill_again(
+    data: bytes, passphrase: bytes, master: Point, escrow: Collection[Point]
+) -> tuple[EscrowedKeySet, Drilled]:
+    """Drill the backup of a Mesh whose administrators may have changed since, and give its seeds.
+
+    ``master`` and ``escrow`` are what the Mesh's ProfileMaster says. Raises as ``drill``.
+    """
+    keys = open_backup(data, passphrase)
+    publics = keys.publics
+    if publics.master != master or (publics.escrow is None) != (not escrow):
+        raise VerificationError(_OTHER_KEYS)
+    if publics.escrow is not None and publics.escrow not in escrow:
+        raise VerificationError(_OTHER_KEYS)
+    return keys, _drilled(keys, data)
+
+
+def _drilled(keys: EscrowedKeySet, data: bytes) -> Drilled:
+    publics = keys.publics
+    if publics.escrow is not None:
+        envelope = dare.seal(os.urandom(32), recipients=[Recipient(publics.escrow)])
         dare.unseal(envelope, keys=[keys.escrow_key()])
-    return Drilled(expected, sha512(data).digest())
+    return Drilled(publics, sha512(data).digest())
 
 
 def release(

@@ -25,6 +25,8 @@ from mesh_hsm.provider import Use
 from mesh_hsm.threshold.proof import prove
 
 YEAR: Final = timedelta(days=365)
+SIGNATURES_PER_DEVICE: Final = 3
+"""What the administrator's key signs in ``connect``: connection, activation, response."""
 
 
 @dataclass(frozen=True, slots=True)

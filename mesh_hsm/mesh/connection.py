@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha512
@@ -11,10 +10,10 @@ from typing import ClassVar, Self
 from mesh_hsm import dare, udf
 from mesh_hsm.curves import Point
 from mesh_hsm.dare.strict_json import b64url
-from mesh_hsm.errors import FormatError
+from mesh_hsm.errors import FormatError, VerificationError
 from mesh_hsm.mesh.keydata import KeyData, check_distinct, read_key
 from mesh_hsm.mesh.profile_master import ProfileMaster
-from mesh_hsm.mesh.signed import Envelope, Signed, as_envelope, open_object
+from mesh_hsm.mesh.signed import Envelope, Signed, Vouched, as_envelope, open_object
 from mesh_hsm.mesh.wire import Json, Members, to_time
 from mesh_hsm.provider import Use
 
@@ -113,26 +112,41 @@ class ConnectionDevice:
 
 
 def open_connection(
-    envelope: Envelope | bytes,
-    master: ProfileMaster,
-    *,
-    countersigner: Point | None = None,
-    removed: Iterable[Point] = (),
+    envelope: Envelope | bytes, master: ProfileMaster, *, countersigner: Point | None = None
 ) -> Signed[ConnectionDevice]:
-    """Verify that an administrator whom ``master`` lists signed it. Nothing else yet.
+    """Verify that ``master`` answers for a connection. Nothing else yet.
 
-    ``removed`` are administrators of earlier versions: a connection signed by one of them stands
-    only if ``master`` lists its digest among the surviving (hsm-1 §7). ``countersigner`` is
-    reported in ``Signed.countersigners`` if its signature is there.
+    It does by listing its administrator, or its digest among the surviving: then the master key
+    stands for the administrator who was removed (hsm-1 §7). ``countersigner`` is reported in
+    ``Signed.countersigners`` if its signature is there.
     """
     envelope = as_envelope(envelope)
-    survives = sha512(dare.peek_payload(envelope)).digest() in master.surviving_connections
+    digest = sha512(dare.peek_payload(envelope)).digest()
+    survives = digest in master.surviving_connections
     return open_object(
         envelope,
         ConnectionDevice,
-        [*master.administrator_signature, *(removed if survives else ())],
+        master.administrator_signature,
         countersigners=() if countersigner is None else (countersigner,),
+        vouched=Vouched(digest, master.profile_signature) if survives else None,
+        why=f": by an administrator of version {master.version}, or one whom it survives",
     )
+
+
+def open_own_connection(envelope: Envelope | bytes, own: Point) -> Signed[ConnectionDevice]:
+    """A device's own connection, as it countersigned it, whether anybody answers for it or not.
+
+    What was encrypted to the device still opens after its administrator was removed. Raises
+    ``VerificationError`` for one that ``own``, its profile key, has not countersigned.
+    """
+    envelope = as_envelope(envelope)
+    digest = sha512(dare.peek_payload(envelope)).digest()
+    opened = open_object(
+        envelope, ConnectionDevice, (), countersigners=(own,), vouched=Vouched(digest, own)
+    )
+    if opened.countersigners != (own,):
+        raise VerificationError("the device has not countersigned this connection")
+    return opened
 
 
 def _combined(members: Members, use: Use) -> CombinedKey:

@@ -7,7 +7,7 @@ caller compares with ``counter``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha512
 from typing import ClassVar, Self
 
@@ -16,6 +16,7 @@ from mesh_hsm.dare.strict_json import b64url
 from mesh_hsm.errors import VerificationError
 from mesh_hsm.mesh.profile_device import ProfileDevice
 from mesh_hsm.mesh.profile_master import ProfileMaster
+from mesh_hsm.mesh.seen import Seen
 from mesh_hsm.mesh.signed import Envelope, Signed, open_object
 from mesh_hsm.mesh.wire import Json, Members
 
@@ -78,29 +79,25 @@ class Pins:
                 hint="the TPM was cleared or exchanged; its keys are gone: set up the device anew",
             )
 
+    @property
+    def seen(self) -> Seen:
+        """The ProfileMaster that is pinned."""
+        return Seen(self.master_udf, self.master_version, self.profile_master_digest)
+
     def check_master(self, master: Signed[ProfileMaster]) -> None:
-        """Refuse another Mesh, an older version, a second form of the same version, or the next
-        version of another form: with a gap between, nothing shows (hsm-1 §7).
-        """
+        """Refuse another Mesh, and whatever ``Seen.check`` refuses."""
         if master.value.udf != self.master_udf:
             raise VerificationError(
                 f"this device belongs to the Mesh {self.master_udf}, not to {master.value.udf}"
             )
-        if master.value.version < self.master_version:
-            raise VerificationError(
-                f"ProfileMaster version {master.value.version} is older than "
-                f"version {self.master_version}, which this device has seen",
-                hint="ask the administrator for the newest ProfileMaster",
-            )
-        seen_again = {
-            self.master_version: master.digest,
-            self.master_version + 1: master.value.previous_digest,
-        }.get(master.value.version, self.profile_master_digest)
-        if seen_again != self.profile_master_digest:
-            raise VerificationError(
-                f"there are two ProfileMasters of version {self.master_version}",
-                hint="the master key was misused or copied: tell the owner of this Mesh",
-            )
+        self.seen.check(master)
+
+    def advanced(self, master: Signed[ProfileMaster]) -> Pins:
+        """These pins with the version that takes the pinned one's place. Raises as above."""
+        self.check_master(master)
+        return replace(
+            self, master_version=master.value.version, profile_master_digest=master.digest
+        )
 
 
 def open_pins(envelope: Envelope | bytes, profile: Point) -> Signed[Pins]:

@@ -7,7 +7,7 @@ payload (schema §1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha512
@@ -57,7 +57,8 @@ class Signed(Generic[T]):
     """``value`` was read from ``envelope`` after its signatures were verified.
 
     ``digest`` is SHA-512 of the payload octets, by which other objects refer to this one.
-    ``signer`` verified; so did ``countersigners``, which were added to it later.
+    ``signer`` vouches for it, by its signature or as ``Vouched`` says; ``countersigners`` were
+    added to it later and verified.
     """
 
     value: T
@@ -70,6 +71,17 @@ class Signed(Generic[T]):
     def text(self) -> bytes:
         """The envelope as a file's content."""
         return compact(self.envelope) + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """``by`` answers for the payload of SHA-512 ``digest`` elsewhere: its signer need not be known.
+
+    The protected header is covered then only by countersigners, if there are any.
+    """
+
+    digest: bytes
+    by: Point
 
 
 def seal_object(
@@ -102,32 +114,39 @@ def open_object(
     *,
     keys: Sequence[dare.Decryptor | dare.DoubleDecryptor] = (),
     countersigners: Iterable[Point] = (),
+    vouched: Vouched | None = None,
+    why: str = "",
 ) -> Signed[O]:
     """Verify and read an object that one of ``signers`` must have signed, and nobody else.
 
     ``keys`` open an encrypted one. Of ``countersigners`` those whose signature is there are
-    reported. Raises ``VerificationError``, ``FormatError``, ``DecryptionError``.
+    reported. Where its one signer is unknown, ``vouched`` stands in if it is for this very
+    payload. ``why`` is said of a wrong signer. Raises ``VerificationError``, ``FormatError``,
+    ``DecryptionError``.
     """
     envelope = as_envelope(envelope)
     allowed = {fingerprint(public).octets: public for public in signers}
     others = {fingerprint(public).octets: public for public in countersigners}
     try:
-        opened = dare.unseal(envelope, keys=keys, trusted=others | allowed)
+        opened = dare.unseal(
+            envelope,
+            keys=keys,
+            trusted=others | allowed,
+            allow_unknown_signers=vouched is not None,
+        )
     except CannotVerifyError as error:  # we know who may sign, so an unknown key is a wrong one
-        raise _wrong_signer(kind) from error
+        raise _wrong_signer(kind, why) from error
     report = opened.report
-    verified = _verified(report.signers)  # unseal has refused any required signer but these
-    # A countersigner is trusted to add a signature, not to be the signer.
-    signer = allowed.get(verified[0]) if len(verified) == 1 else None
+    digest = sha512(opened.payload).digest()
+    signer = _signer(report.signers, allowed, digest, vouched)
     if signer is None:
-        raise _wrong_signer(kind)
+        raise _wrong_signer(kind, why)
     value = kind.read(decode(opened.payload, kind.TAG))
     if report.meta.message_type != kind.TAG or report.meta.cty != CONTENT_TYPE:
         raise VerificationError(f"the envelope does not say that it holds a {kind.TAG}")
     if report.envelope_id != value.envelope_id:
         raise VerificationError(f"the EnvelopeId is not that of the {kind.TAG} in it")
     counter = tuple(others[one] for one in _verified(report.countersigners) if one in others)
-    digest = sha512(opened.payload).digest()
     return Signed(value, envelope, digest, signer, counter)
 
 
@@ -152,11 +171,28 @@ def as_envelope(envelope: Envelope | bytes) -> Envelope:
     raise FormatError("not a signed object in the text form of hsm-1")
 
 
+def _signer(
+    signatures: Sequence[dare.SignatureReport],
+    allowed: Mapping[bytes, Point],
+    digest: bytes,
+    vouched: Vouched | None,
+) -> Point | None:
+    """Who answers for an object with these required signatures, of which there must be one.
+
+    A countersigner is trusted to add a signature, not to be the signer.
+    """
+    if len(signatures) != 1:
+        return None
+    if verified := _verified(signatures):
+        return allowed.get(verified[0])
+    return vouched.by if vouched is not None and vouched.digest == digest else None
+
+
 def _verified(signatures: Iterable[dare.SignatureReport]) -> list[bytes]:
     """Fingerprints of those who signed payload and header both."""
     status = dare.SignatureStatus.VERIFIED
     return [one.fingerprint for one in signatures if one.status is status and one.fingerprint]
 
 
-def _wrong_signer(kind: type[MeshObject]) -> VerificationError:
-    return VerificationError(f"this {kind.TAG} is not signed by whom it has to be")
+def _wrong_signer(kind: type[MeshObject], why: str) -> VerificationError:
+    return VerificationError(f"this {kind.TAG} is not signed by whom it has to be{why}")

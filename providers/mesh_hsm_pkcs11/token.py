@@ -44,6 +44,11 @@ class Pkcs11Token(Token):
         """Curves × primitives, tried with session keys as far as the token lets us."""
         return capabilities.read(self._connection)
 
+    def pins(self, use: Use) -> frozenset[PinPolicy]:
+        """The token's PIN once, or for each signature, where the token does ask each time."""
+        each_time = {PinPolicy.ALWAYS} if use is Use.SIGN else set()
+        return frozenset({PinPolicy.ONCE, *each_time})
+
     def keys(self) -> Sequence[DeviceKey]:
         """Every key of ours on the token, by label; no PIN is needed to see them."""
         return [self._key(entry) for entry in self._keys.all()]

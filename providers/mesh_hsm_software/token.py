@@ -8,7 +8,7 @@ from typing import Final
 from mesh_hsm.curves import CURVES, curve
 from mesh_hsm.custody import CustodyClass, PinPolicy
 from mesh_hsm.errors import ConflictError, DeviceError, NotFoundError, UnsupportedError
-from mesh_hsm.provider import Capability, DeviceKey, KeySpec, Primitive, Token, TokenInfo
+from mesh_hsm.provider import Capability, DeviceKey, KeySpec, Primitive, Token, TokenInfo, Use
 from mesh_hsm.uri import Uri
 from mesh_hsm_software import private, sealing
 from mesh_hsm_software.key import SoftwareKey
@@ -44,6 +44,10 @@ class SoftwareToken(Token):
             for name in CURVES
             for primitive in _PRIMITIVES[curve(name).family]
         )
+
+    def pins(self, use: Use) -> frozenset[PinPolicy]:
+        """None: a store has a passphrase instead."""
+        return frozenset({PinPolicy.NONE})
 
     def keys(self) -> Sequence[DeviceKey]:
         """Every key by label, without a passphrase: a claim of the file until one is used."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from yubikit.piv import SLOT
 
 from mesh_hsm.curves import SecretScalar, curve
+from mesh_hsm.custody import PinPolicy, TouchPolicy
 from mesh_hsm.errors import NotFoundError, UnsupportedError
 from mesh_hsm.provider import Capability, DeviceKey, KeySpec, Token, Use
 from mesh_hsm.uri import Uri
@@ -24,6 +25,7 @@ class YubiKeyToken(Token):
     """
 
     pin_is_shared = True
+    touches = frozenset(TouchPolicy)
 
     def __init__(self, opened: Opened) -> None:
         self.info = opened.info
@@ -42,6 +44,11 @@ class YubiKeyToken(Token):
     def why_not(self, algorithm: str, use: Use) -> str | None:
         """Why this YubiKey, or any, makes no such key."""
         return capabilities.why_not(self._opened.device, algorithm, use)
+
+    def pins(self, use: Use) -> frozenset[PinPolicy]:
+        """All of them, but that a YubiKey of the FIPS series wants a PIN."""
+        fips = self._opened.device.fips
+        return frozenset(PinPolicy) - ({PinPolicy.NONE} if fips else frozenset())
 
     def keys(self) -> Sequence[DeviceKey]:
         """Every key of ours, by label; one command and one for each. No PIN is needed."""

@@ -204,9 +204,9 @@ def _version(inputs: Json) -> Json:
 
 
 def _connection(inputs: Json) -> Json:
-    names = ("profile_master", "earlier", "profile_device", "connection")
-    master, earlier, device, octets = (inputs.get(name, "").encode() for name in names)
-    composite = connection.verify(master, earlier or None, device, octets, inputs["now"])
+    names = ("profile_master", "profile_device", "connection")
+    master, device, octets = (inputs[name].encode() for name in names)
+    composite = connection.verify(master, device, octets, inputs["now"])
     return {"composite": composite}
 
 

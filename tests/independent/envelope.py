@@ -202,20 +202,23 @@ def _check_members(P: Json, encrypted: bool) -> None:
             raise malformed("Salt and Commit of 32 octets, wmk of 40 for each recipient")
 
 
-def open_envelope(octets: bytes, keys: Sequence[Key], trusted: Sequence[Key] = ()) -> bytes:
+def open_envelope(
+    octets: bytes, keys: Sequence[Key], trusted: Sequence[Key] = (), *, vouched: bool = False
+) -> bytes:
     """The content, once every required signature and the tag have verified.
 
-    Two keys for an entry with `kid2`: the device's and the one-time key.
+    Two keys for an entry with `kid2`: the device's and the one-time key. `vouched` if its signers
+    need not be known, since the payload is vouched for elsewhere.
     """
     try:
-        return _open(octets, keys, trusted)
+        return _open(octets, keys, trusted, vouched)
     except (KeyError, TypeError, ValueError) as error:
         raise malformed("not an envelope of hsm-1") from error
 
 
-def _open(octets: bytes, keys: Sequence[Key], trusted: Sequence[Key]) -> bytes:
+def _open(octets: bytes, keys: Sequence[Key], trusted: Sequence[Key], vouched: bool) -> bytes:
     P, protected, payload, trailer = read(octets)
-    _check_signers(P, protected, payload, trailer, trusted)
+    _check_signers(P, protected, payload, trailer, trusted, vouched)
     if P["enc"] == "none":
         return payload
     return open_payload(_seed(P, keys), P, protected, payload)
@@ -250,7 +253,12 @@ def _agreed(key: Key, epk: Json) -> tuple[bytes, tuple[str, bytes, bytes]]:
 
 
 def _check_signers(
-    P: Json, protected: bytes, payload: bytes, trailer: Json, trusted: Sequence[Key]
+    P: Json,
+    protected: bytes,
+    payload: bytes,
+    trailer: Json,
+    trusted: Sequence[Key],
+    vouched: bool,
 ) -> None:
     """Every required signature, and those added later whose key is known."""
     entries: dict[str, str] = {}
@@ -262,7 +270,7 @@ def _check_signers(
         entries[entry["kid"]] = entry["signature"]
     known = {key.fp: key for key in trusted}
     required = [unb64(fp) for fp in P.get("signers", [])]
-    if not set(required) <= set(known):
+    if not vouched and not set(required) <= set(known):
         raise unverified("a signer that is not known")
     for fp, signer in known.items():
         signature = entries.get(udf(signer.crv, signer.public))

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mesh_hsm.errors import MeshHsmError, SecretRequiredError, VerificationError
+from mesh_hsm.errors import MeshHsmError
 from mesh_hsm.uri import Uri
-from mesh_hsm_cli import terminal
 from mesh_hsm_cli.device_view import (
     combined_custody,
-    custody_lines,
     device_lines,
     live_custody,
     requested,
@@ -96,71 +94,64 @@ def init(
 @verb(
     command,
     "connect",
-    example="mesh-hsm device connect laptop.request.dare --out laptop.response.dare",
+    example="mesh-hsm device connect laptop.request.dare --out laptop.response.dare\n"
+    "mesh-hsm device connect laptop.request.dare phone.request.dare --label laptop --label phone",
 )
-@click.argument("request", type=FILE)
-@click.option("--out", type=FILE, help="Where the response goes. [LABEL.response.dare]")
-@click.option("--confirm-udf", metavar="UDF", help="The UDF that the device itself shows.")
-@click.option("--label", help="What you call the device. [the first group of its UDF]")
+@click.argument("requests", type=FILE, metavar="REQUEST...", nargs=-1, required=True)
+@click.option(
+    "--out",
+    type=FILE,
+    help="Where the response goes; a folder, for several. [LABEL.response.dare]",
+)
+@click.option(
+    "--confirm-udf",
+    "confirmed",
+    metavar="UDF",
+    multiple=True,
+    help="The UDF that the device itself shows; once for each device.",
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    help="What you call the device, in the order of the requests. [the first group of its UDF]",
+)
+@click.option("--administrator", metavar="NAME", help="Whose key signs. [one that is plugged in]")
 @click.option("--days", default=365, show_default=True, type=click.IntRange(1, 3650))
 @click.option("--replace", is_flag=True, help="Make a new response; the one before becomes void.")
-@secret_options("passphrase")
+@secret_options("pin", "passphrase")
 @click.pass_obj
 def connect(
     session: Session,
-    request: Path,
+    requests: tuple[Path, ...],
     out: Path | None,
-    confirm_udf: str | None,
-    label: str | None,
+    confirmed: tuple[str, ...],
+    labels: tuple[str, ...],
+    administrator: str | None,
     days: int,
     replace: bool,
 ) -> None:
-    """Vouch for a device (administrator), after comparing its UDF with what its screen shows."""
-    from mesh_hsm.mesh import open_request
-    from mesh_hsm_cli.administrator import connect_device
+    """Vouch for devices (administrator), after comparing each UDF with what its screen shows.
 
-    data = read_object(request)
-    udf = open_request(data).value.device.value.udf
-    confirmed = confirm_udf or _compare(udf, "the device's screen")
-    label = label or udf.split("-")[0]
-    out = out or Path(f"{label}.response.dare")
+    Signs with the administrator key that is plugged in, and says first how often. Several devices
+    are connected with one PIN entry.
+    """
+    from mesh_hsm_cli import connect_view
+    from mesh_hsm_cli.administrator import connect_devices
+
+    wanted = connect_view.vouchings(requests, out, confirmed, labels)
     with session.state.writing():
-        filed, connected = connect_device(
+        done = connect_devices(
             session,
-            data,
-            confirmed=confirmed,
-            label=label,
-            out=out,
+            wanted,
+            administrator=administrator,
             replacing=replace,
             valid_for=timedelta(days=days),
             now=datetime.now(UTC),
         )
-    session.output.result(
-        {
-            "device": {"label": filed.label, "udf": filed.udf},
-            "mesh": connected.connection.value.authority_udf,
-            "response": str(out),
-            "witness": connected.witness,
-            "custody": connected.request.value.custody,
-        },
-        [
-            *fields(
-                [
-                    ("device", filed.label),
-                    ("UDF", filed.udf),
-                    ("Mesh", connected.connection.value.authority_udf),
-                    ("witness", connected.witness),
-                ]
-            ),
-            "The device states of its keys (a statement, not yet a proof):",
-            *custody_lines(connected.request.value.custody),
-            "",
-            f"The response is in {printable(str(out))}. On the device:",
-            f"  mesh-hsm device activate {printable(str(out))} "
-            f"--confirm-udf {connected.connection.value.authority_udf}",
-            "Both machines must then show the same witness.",
-        ],
-    )
+    shown = [connect_view.describe(one) for one in done]
+    lines = [line for one in done for line in ["", *connect_view.lines(one)]]
+    session.output.result(shown[0] if len(shown) == 1 else {"connections": shown}, lines[1:])
 
 
 @verb(
@@ -178,11 +169,12 @@ def connect(
 def activate(session: Session, response: Path, out: Path | None, confirm_udf: str | None) -> None:
     """Join a Mesh (device): check everything that the administrator sent, then countersign."""
     from mesh_hsm.mesh import open_response
+    from mesh_hsm_cli.connect_view import compare
     from mesh_hsm_cli.own_device import activate_device, own_request
 
     data = read_object(response)
     out = out or Path(f"{own_request(session)[0].name}.connection.dare")
-    confirmed = confirm_udf or _compare(
+    confirmed = confirm_udf or compare(
         open_response(data).value.master.value.udf, "the administrator's screen"
     )
     with session.state.writing():
@@ -209,6 +201,47 @@ def activate(session: Session, response: Path, out: Path | None, confirm_udf: st
             f"{printable(str(out))}; the administrator files it:",
             f"  mesh-hsm device accept {printable(str(out))}",
         ],
+    )
+
+
+@verb(command, "update", example="mesh-hsm device update mesh.dare")
+@click.argument("profile", type=FILE)
+@secret_options("pin", "passphrase")
+@click.pass_obj
+def update(session: Session, profile: Path) -> None:
+    """Take the newest ProfileMaster of your Mesh, as mesh export wrote it, and keep to it.
+
+    From then on this device refuses every older one, and whatever a removed administrator signed.
+    """
+    from mesh_hsm_cli.device_update import update_device
+
+    with session.state.writing():
+        done = update_device(session, read_object(profile), datetime.now(UTC))
+    if done.void:
+        session.output.notice(
+            f"{done.device.record.name} is NOT VOUCHED FOR any more: the administrator who "
+            "connected it was removed. It opens what was encrypted to it, and signs nothing",
+            loud=True,
+        )
+    version = done.master.value.version
+    shown = {
+        "device": {"label": done.device.record.name, "udf": done.device.record.udf},
+        "mesh": done.master.value.udf,
+        "version": version,
+        "before": done.before,
+        "void": done.void,
+    }
+    known = "" if version > done.before else ", known already"
+    session.output.result(
+        shown,
+        fields(
+            [
+                ("device", done.device.record.name),
+                ("Mesh", done.master.value.udf),
+                ("version", f"{version}{known}"),
+                ("connection", "void" if done.void else "valid"),
+            ]
+        ),
     )
 
 
@@ -279,22 +312,9 @@ def show(session: Session) -> None:
             "composite": device.verified.composite,
             "not_on_or_after": connection.not_on_or_after.isoformat(),
             "combined": combined,
+            "void": device.void,
         }
     session.output.result({"device": shown}, device_lines(shown))
-
-
-def _compare(udf: str, where: str) -> str:
-    """Let a person compare a UDF with another screen. Raises ``SecretRequiredError`` with none."""
-    if not terminal.present():
-        raise SecretRequiredError(
-            "the UDF has to be confirmed and there is nobody to ask",
-            hint=f"--confirm-udf with the UDF from {where}",
-        )
-    if not terminal.confirm(f"Is this exactly what {where} shows?", f"  {udf}"):
-        raise VerificationError(
-            "the UDF was not confirmed", hint="somebody may have exchanged the file: fetch it anew"
-        )
-    return udf
 
 
 def _filed(filed: FiledDevice, master: Signed[ProfileMaster]) -> dict[str, Any]:

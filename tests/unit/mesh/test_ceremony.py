@@ -56,7 +56,7 @@ def test_a_device_joins_and_works(
         now=activated.connection.value.created,
     )
     assert accepted.composite is Composite.PROVED
-    assert accepted.administrator_udf == udf_of(mesh.administrator.public)
+    assert accepted.voucher_udf == udf_of(mesh.administrator.public)
 
     connection = accepted.connection.value
     keys = open_device(connection, activated.seed, device.keys, proved=True)
@@ -168,13 +168,12 @@ def test_surviving_connections_outlive_their_administrator(
     given: dict[str, Any] = {
         "device": device.request.value.device,
         "now": activated.connection.value.created,
-        "removed": [mesh.administrator.public],
     }
     survivor = mesh.next_version(
         administrators=[successor], surviving_connections=[activated.connection.digest]
     )
     verified = verify_connection(activated.connection.envelope, master=survivor, **given)
-    assert verified.composite is Composite.PROVED
+    assert (verified.composite, verified.voucher_udf) == (Composite.PROVED, mesh.udf)
     void = mesh.next_version(administrators=[successor], surviving_connections=[bytes(64)])
     with pytest.raises(VerificationError, match="not signed by whom"):
         verify_connection(activated.connection.envelope, master=void, **given)

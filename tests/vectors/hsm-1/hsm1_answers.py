@@ -269,15 +269,11 @@ def _version(inputs: Json) -> Json:
 
 def _connection(inputs: Json) -> Json:
     master = open_profile_master(inputs["profile_master"].encode())
-    removed: tuple[Point, ...] = ()
-    if "earlier" in inputs:
-        removed = open_profile_master(inputs["earlier"].encode()).value.administrator_signature
     verified = verify_connection(
         inputs["connection"].encode(),
         master=master,
         device=open_profile_device(inputs["profile_device"].encode()),
         now=datetime.fromisoformat(inputs["now"]),
-        removed=removed,
     )
     return {"composite": str(verified.composite)}
 

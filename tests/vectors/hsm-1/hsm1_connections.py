@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from hsm1_envelopes import case
 from hsm1_fixed import Case, FixedSigner, Json, chance, octets, secret
 
+from mesh_hsm import udf
 from mesh_hsm.curves import X448, SecretScalar
 from mesh_hsm.custody import CustodyClass, CustodyStatement, Hardware
 from mesh_hsm.dare.strict_json import compact
@@ -156,10 +157,15 @@ def _removed(master: Signed[ProfileMaster], device: _Device, inputs: Json) -> li
     with chance("removed"):
         void = _master(master, SUCCESSOR)
         kept = _master(master, SUCCESSOR, device.activated.connection.digest)
-    later = {**inputs, "earlier": _text(master)}
+        backdated = replace(device.connected.connection.value, serial=udf.nonce())
+        unlisted = sign_object(backdated, ADMINISTRATOR, NOW)
+    later = {**inputs, "profile_master": _text(kept)}
+    other = {**_inputs(master, device, unlisted), "profile_master": _text(kept)}
+    note = "the digest in the ProfileMaster vouches; who signed is not known"
     return [
-        _case("void", {**later, "profile_master": _text(void)}, "verification"),
-        _case("surviving", {**later, "profile_master": _text(kept)}),
+        _case("void", {**inputs, "profile_master": _text(void)}, "verification"),
+        _case("surviving", later, note=note),
+        _case("backdated by the administrator who was removed", other, "verification"),
     ]
 
 
