@@ -10,8 +10,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from mesh_hsm.custody import CustodyClass, Hardware, PinPolicy
-from mesh_hsm.errors import NotFoundError, ProviderUnavailableError, UnsupportedError
-from mesh_hsm.provider import ChangesPin, Token, TokenInfo, Use
+from mesh_hsm.errors import (
+    MeshHsmError,
+    NotFoundError,
+    ProviderUnavailableError,
+    UnsupportedError,
+)
+from mesh_hsm.provider import KeySpec, Seals, Token, TokenInfo, Use
+from mesh_hsm.secret_source import NoSecrets
 from mesh_hsm.uri import Uri
 from mesh_hsm_cli.find import all_tokens, find_token, quoted
 from mesh_hsm_cli.session import Session
@@ -57,14 +63,14 @@ def choose_algorithm(
     )
 
 
-def pin_policy(token: Token, *, no_pin: bool) -> PinPolicy:
+def pin_policy(token: Token, use: Use, *, no_pin: bool) -> PinPolicy:
     """A PIN for keys in hardware unless refused; a key file has its passphrase instead.
 
-    Raises ``UnsupportedError`` where a PIN is refused that all keys of a device share.
+    Raises ``UnsupportedError`` where a PIN is refused that the device asks for whatever is used.
     """
     if token.info.hardware is Hardware.NONE:
         return PinPolicy.NONE
-    if no_pin and isinstance(token, ChangesPin) and token.pin_is_shared:
+    if no_pin and PinPolicy.NONE not in token.pins(use):
         raise UnsupportedError(
             f"{token.info.label} asks for one PIN, whatever key is used",
             hint="leave out --no-pin",
@@ -74,14 +80,19 @@ def pin_policy(token: Token, *, no_pin: bool) -> PinPolicy:
 
 
 def choose_token(session: Session, named: str | None) -> Uri:
-    """The token that was named, else the one device there is: a real one before simulators.
+    """The token that was named, else the one device for a Mesh device's keys: a real one before
+    simulators.
 
     Software is never chosen silently: without a device it is ``ProviderUnavailableError``.
     """
     if named is not None:
         return find_token(session, named)
     tokens, failed = all_tokens(session)
-    usable = [info for info in tokens if info.initialised and info.hardware is not Hardware.NONE]
+    usable = [
+        info
+        for info in tokens
+        if info.initialised and info.hardware is not Hardware.NONE and _may_seal(session, info)
+    ]
     real = [info for info in usable if info.hardware is not Hardware.SIMULATOR]
     found = real or usable
     if len(found) > 1:
@@ -96,6 +107,24 @@ def choose_token(session: Session, named: str | None) -> Uri:
             hint="mesh-hsm doctor says why; --token soft: keeps the keys in a file instead",
         )
     return found[0].uri
+
+
+def _may_seal(session: Session, info: TokenInfo) -> bool:
+    """False for a device that cannot keep a Mesh device's seed; what fails will say so later."""
+    try:
+        with session.open(info.uri, NoSecrets()) as token:
+            return isinstance(token, Seals)
+    except MeshHsmError:
+        return True
+
+
+def say_policy(session: Session, token: Token, spec: KeySpec, what: str) -> None:
+    """Say what a key will ask for, before it is made."""
+    place = f"{token.info.label}, slot {spec.slot}" if spec.slot else token.info.label
+    session.output.notice(
+        f"{what} {spec.label}: {spec.algorithm} in {place}, PIN {spec.pin}, touch {spec.touch}. "
+        "That cannot be changed afterwards"
+    )
 
 
 def say_what_may_leave(session: Session, label: str, custody: CustodyClass) -> None:

@@ -15,7 +15,7 @@ from mesh_hsm.provider import DeviceKey, KeySpec, Token, Use
 from mesh_hsm.uri import Uri
 from mesh_hsm_cli import interrupted
 from mesh_hsm_cli.administrator import own_mesh
-from mesh_hsm_cli.choices import PLAIN_SIGNATURE, choose_algorithm
+from mesh_hsm_cli.choices import PLAIN_SIGNATURE, choose_algorithm, say_policy
 from mesh_hsm_cli.master_key import is_on
 from mesh_hsm_cli.records import load_mesh
 from mesh_hsm_cli.rollback import Rollback
@@ -56,7 +56,7 @@ def make_key(
     undo.new_key(token, spec.label)
     note = interrupted.Interrupted(str(token.info.uri))
     note.announce(session.state, spec.label, interrupted.Of.MESH)
-    _say_policy(session, token, spec, what)
+    say_policy(session, token, spec, what)
     try:
         return make(spec)
     except UnsupportedError as error:
@@ -64,7 +64,7 @@ def make_key(
         if weaker is None:
             raise
         session.output.notice(str(error))
-    _say_policy(session, token, weaker, what)
+    say_policy(session, token, weaker, what)
     return make(weaker)
 
 
@@ -101,15 +101,6 @@ def _spec(token: Token, wanted: WantedKey) -> KeySpec:
         pin=wanted.pin or next(one for one in STRICTEST_PIN if one in pins),
         touch=wanted.touch or next(one for one in STRICTEST_TOUCH if one in token.touches),
         slot=wanted.slot,
-    )
-
-
-def _say_policy(session: Session, token: Token, spec: KeySpec, what: str) -> None:
-    """Say what the key will ask for, before it is made."""
-    place = f"{token.info.label}, slot {spec.slot}" if spec.slot else token.info.label
-    session.output.notice(
-        f"{what} {spec.label}: {spec.algorithm} in {place}, PIN {spec.pin}, touch {spec.touch}. "
-        "That cannot be changed afterwards"
     )
 
 

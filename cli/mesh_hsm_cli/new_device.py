@@ -92,7 +92,7 @@ def init_device(
 
 
 def _specs(token: Token, wanted: NewDevice) -> list[KeySpec]:
-    pin = choices.pin_policy(token, no_pin=wanted.no_pin)
+    pin = choices.pin_policy(token, Use.ENCRYPT, no_pin=wanted.no_pin)
     return [
         KeySpec(
             algorithm=choices.choose_algorithm(token, use, wanted.algorithm, preference),

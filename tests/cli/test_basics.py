@@ -63,9 +63,11 @@ def test_the_promised_commands_are_there() -> None:
         "device show",
         "device update",
         "doctor",
+        "key attest",
         "key delete",
         "key generate",
         "key list",
+        "key move",
         "key show",
         "mesh create",
         "mesh export",
@@ -73,8 +75,10 @@ def test_the_promised_commands_are_there() -> None:
         "mesh show",
         "pin change",
         "pin reset",
+        "pin unblock",
         "provider list",
         "testing softhsm",
+        "testing yubikey",
         "token init",
         "token list",
         "token show",
@@ -107,8 +111,17 @@ def test_examples_use_options_that_exist(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_option_takes_a_secret_itself(name: str) -> None:
     options = {option for param in COMMANDS[name].params for option in param.opts}
-    secret = {o for o in options if re.search("pin|passphrase|password|auth|secret", o)}
-    allowed = {"--no-pin", "--pin-policy", "--allow-unauthenticated"}
+    secret = {
+        o for o in options if re.search("pin|puk|passphrase|password|auth|secret|management-key", o)
+    }
+    allowed = {
+        "--no-pin",
+        "--pin-policy",
+        "--pin-tries",
+        "--puk-tries",
+        "--allow-unauthenticated",
+        "--allow-factory-secrets",
+    }
     assert all(option.endswith(("-fd", "-env")) for option in secret - allowed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from mesh_hsm.curves import P256
-from mesh_hsm.custody import CustodyClass, CustodyStatement, Hardware, PinPolicy
+from mesh_hsm.custody import CustodyClass, CustodyStatement, Hardware, PinPolicy, TouchPolicy
 from mesh_hsm.errors import (
     DeviceError,
     LockedOutError,
@@ -39,13 +40,29 @@ def token(
     return SimpleNamespace(
         info=info,
         capabilities=lambda: powers,
+        pins=lambda use: frozenset(PinPolicy),
         tokens=lambda: [info],
         why_not=lambda algorithm, use: "it says so",
     )
 
 
-def session_with(*providers: Any) -> Any:
-    return SimpleNamespace(providers=lambda: providers)
+class Sealing:
+    """An opened token that keeps secrets."""
+
+    def seal(self, label: str, secret: bytes, pin: PinPolicy = PinPolicy.NONE) -> bytes:
+        raise NotImplementedError
+
+    def unseal(self, blob: bytes) -> bytes:
+        raise NotImplementedError
+
+
+def session_with(*providers: Any, unsealing: str = "") -> Any:
+    """A session; the token called ``unsealing`` keeps no secrets."""
+
+    def opened(uri: Uri, secrets: SecretSource) -> Any:
+        return nullcontext(object() if uri.get("name") == unsealing else Sealing())
+
+    return SimpleNamespace(providers=lambda: providers, open=opened)
 
 
 # -- algorithms ------------------------------------------------------------------------------------
@@ -83,27 +100,28 @@ def test_a_key_that_stays_goes_before_a_better_one_that_could_leave() -> None:
 
 def test_a_pin_unless_refused_or_senseless() -> None:
     hardware, file = token(Hardware.CLAIMED), token(Hardware.NONE)
-    assert choices.pin_policy(hardware, no_pin=False) is PinPolicy.ONCE
-    assert choices.pin_policy(hardware, no_pin=True) is PinPolicy.NONE
-    assert choices.pin_policy(file, no_pin=False) is PinPolicy.NONE
+    assert choices.pin_policy(hardware, Use.ENCRYPT, no_pin=False) is PinPolicy.ONCE
+    assert choices.pin_policy(hardware, Use.ENCRYPT, no_pin=True) is PinPolicy.NONE
+    assert choices.pin_policy(file, Use.ENCRYPT, no_pin=False) is PinPolicy.NONE
 
 
 class OnePin:
     """A token whose keys share one PIN."""
 
     def __init__(self, hardware: Hardware) -> None:
-        self.info, self.pin_is_shared = token(hardware).info, True
+        self.info = token(hardware).info
 
-    def change_pin(self, uri: Uri) -> None: ...
+    def pins(self, use: Use) -> frozenset[PinPolicy]:
+        return frozenset({PinPolicy.ONCE})
 
 
 def test_a_pin_that_all_keys_share_is_not_left_out_for_one() -> None:
     device: Any = OnePin(Hardware.CLAIMED)
-    assert choices.pin_policy(device, no_pin=False) is PinPolicy.ONCE
+    assert choices.pin_policy(device, Use.ENCRYPT, no_pin=False) is PinPolicy.ONCE
     with pytest.raises(UnsupportedError):
-        choices.pin_policy(device, no_pin=True)
+        choices.pin_policy(device, Use.ENCRYPT, no_pin=True)
     file: Any = OnePin(Hardware.NONE)
-    assert choices.pin_policy(file, no_pin=True) is PinPolicy.NONE
+    assert choices.pin_policy(file, Use.ENCRYPT, no_pin=True) is PinPolicy.NONE
 
 
 # -- tokens ----------------------------------------------------------------------------------------
@@ -127,6 +145,12 @@ def test_several_devices_are_not_chosen_between(hardware: Hardware) -> None:
     with pytest.raises(NotFoundError, match="several devices") as caught:
         choices.choose_token(two, None)
     assert "test:name=one, test:name=two%3Bof" in str(caught.value.hint)
+
+
+def test_a_device_that_cannot_keep_the_seed_is_not_chosen() -> None:
+    card, tpm = token(Hardware.CLAIMED, name="card"), token(Hardware.CLAIMED, name="tpm")
+    both = session_with(card, tpm, unsealing="card")
+    assert choices.choose_token(both, None).get("name") == "tpm"
 
 
 def test_a_token_that_is_not_initialised_is_not_chosen() -> None:
@@ -178,6 +202,8 @@ class Leaky:
     ``fault`` is what listing its keys raises; what it is asked for is written down.
     """
 
+    touches = frozenset({TouchPolicy.NONE})
+
     def __init__(
         self, custody: CustodyClass, fault: MeshHsmError | None = None, scheme: str = "test"
     ) -> None:
@@ -198,6 +224,9 @@ class Leaky:
 
     def why_not(self, algorithm: str, use: Use) -> None:
         return None
+
+    def pins(self, use: Use) -> frozenset[PinPolicy]:
+        return frozenset(PinPolicy)
 
     def keys(self) -> list[Any]:
         if self.fault:

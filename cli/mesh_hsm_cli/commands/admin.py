@@ -37,7 +37,7 @@ command = noun("Administrators: whose keys may connect devices to your Mesh.")
 @click.option("--key", help="A signature key that is there already, instead of --token.")
 @click.option("--label", help="What you call the administrator, and its new key. [administrator-N]")
 @click.option("--algorithm", metavar="CURVE", help="Default: the token's best for signatures.")
-@policy_options
+@policy_options()
 @secret_options("pin", "master-pin", "passphrase", "new-passphrase", "management-key")
 @click.pass_obj
 def add(

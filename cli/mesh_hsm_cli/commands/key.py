@@ -12,10 +12,12 @@ from mesh_hsm_cli.custody_view import statement_lines
 from mesh_hsm_cli.find import all_keys, find_key, find_token
 from mesh_hsm_cli.lazy import noun, verb
 from mesh_hsm_cli.output import fields, table
+from mesh_hsm_cli.policy_options import policy_options
 from mesh_hsm_cli.secret_options import secret_options
 from mesh_hsm_cli.session import Session
 
 if TYPE_CHECKING:
+    from mesh_hsm.custody import PinPolicy, TouchPolicy
     from mesh_hsm.provider import DeviceKey
 
 command = noun("Keys on your devices, and who holds them.")
@@ -64,7 +66,11 @@ def show(session: Session, key: str) -> None:
 @click.option("--pcrs", default="", help="PCRs that must not change, such as 0,7.")
 @click.option("--persistent", is_flag=True, help="Keep the key inside the device, without a blob.")
 @click.option("--allow-exportable", is_flag=True, help="Make even a key that can leave the device.")
-@secret_options("pin", "passphrase", "owner-auth")
+@click.option(
+    "--allow-factory-secrets", is_flag=True, help="Even where everybody knows the device's PIN."
+)
+@policy_options("once", "none")
+@secret_options("pin", "passphrase", "owner-auth", "management-key")
 @click.pass_obj
 def generate(
     session: Session,
@@ -76,25 +82,36 @@ def generate(
     pcrs: str,
     persistent: bool,
     allow_exportable: bool,
+    allow_factory_secrets: bool,
+    slot: str | None,
+    pin: PinPolicy | None,
+    touch: TouchPolicy | None,
 ) -> None:
-    """Make a key inside a device."""
+    """Make a key inside a device. When it asks for PIN and touch never changes afterwards."""
+    from mesh_hsm.custody import TouchPolicy
     from mesh_hsm.provider import KeySpec, Use
-    from mesh_hsm_cli.choices import choose_algorithm, pin_policy, say_what_may_leave
+    from mesh_hsm_cli.choices import choose_algorithm, pin_policy, say_policy, say_what_may_leave
 
+    if no_pin and pin is not None:
+        raise click.UsageError("--no-pin and --pin-policy exclude each other")
     with session.state.writing(), session.open(find_token(session, token)) as opened:
-        made = opened.generate(
-            KeySpec(
-                algorithm=choose_algorithm(
-                    opened, Use(use), algorithm, allow_exportable=allow_exportable
-                ),
-                use=Use(use),
-                label=label,
-                pin=pin_policy(opened, no_pin=no_pin),
-                pcrs=parse_pcrs(pcrs),
-                persistent=persistent,
-                allow_exportable=allow_exportable,
-            )
+        spec = KeySpec(
+            algorithm=choose_algorithm(
+                opened, Use(use), algorithm, allow_exportable=allow_exportable
+            ),
+            use=Use(use),
+            label=label,
+            pin=pin or pin_policy(opened, Use(use), no_pin=no_pin),
+            pcrs=parse_pcrs(pcrs),
+            persistent=persistent,
+            allow_exportable=allow_exportable,
+            touch=touch or TouchPolicy.NONE,
+            slot=slot,
+            allow_factory_secrets=allow_factory_secrets,
         )
+        if len(opened.touches) > 1:  # a device that keeps such policies for ever
+            say_policy(session, opened, spec, "key")
+        made = opened.generate(spec)
         shown = describe(made)
         say_what_may_leave(session, label, shown["custody"]["custody"])
     session.output.result({"key": shown}, lines(shown))

@@ -148,7 +148,7 @@ def export(session: Session, out: Path) -> None:
     help="The backup that mesh create wrote; it is opened again.",
 )
 @click.option("--label", help="What the key is called there. [NAME-master]")
-@policy_options
+@policy_options()
 @secret_options("pin", "passphrase", "store-passphrase", "management-key")
 @click.pass_obj
 def move_master(
