@@ -31,8 +31,9 @@ USES = {"actions/checkout@v4", "actions/setup-python@v5"}
 PAGES = {
     "softhsm": ROOT / "docs/how-to/softhsm-ci.md",
     "swtpm": ROOT / "docs/how-to/test-on-swtpm-in-ci.md",
+    "yubikey": ROOT / "docs/how-to/virtual-yubikey.md",
 }
-FIXTURES = {"softhsm": "softhsm_token", "swtpm": "swtpm"}
+FIXTURES = {"softhsm": "softhsm_token", "swtpm": "swtpm", "yubikey": "virtual_yubikey"}
 PROJECT = """\
 [build-system]
 requires = ["hatchling"]
@@ -137,6 +138,10 @@ def test_the_steps_of_a_workflow_work(
         (commands,) = rest
         assert "SIMULATOR" in commands
         assert '"label": "release"' in commands
+    if name == "yubikey":
+        (commands,) = rest
+        assert "SIMULATOR" in commands
+        assert "Private key type: ECCP256" in commands
 
 
 @pytest.mark.parametrize("name", PAGES)
