@@ -36,6 +36,17 @@ from mesh_hsm.testing.virtual_yubikey.piv.names import (
 ROOT_NAME: Final = "mesh-hsm virtual YubiKey SIMULATOR root"
 _MADE, _END = datetime(2020, 1, 1, tzinfo=UTC), datetime(2050, 1, 1, tzinfo=UTC)
 _EXPIRED: Final = datetime(2020, 1, 2, tzinfo=UTC)
+_SIGNS_CERTIFICATES: Final = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class AttestationFault(Enum):
@@ -114,6 +125,7 @@ def _builder(
         .not_valid_before(_MADE)
         .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_SIGNS_CERTIFICATES, critical=True)
     )
 
 
