@@ -69,6 +69,7 @@ def test_the_promised_commands_are_there() -> None:
         "pin reset",
         "provider list",
         "testing softhsm",
+        "testing yubikey",
         "token init",
         "token list",
         "token show",

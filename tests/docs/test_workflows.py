@@ -50,6 +50,7 @@ if [ "$1" = update ]; then exit 0; fi
 exec {real} --simulate "$@"
 """
 SUDO = '#!/bin/sh\nexec "$@"\n'
+YKMAN = '#!/bin/sh\nexec python -c "from ykman._cli.__main__ import main; main()" "$@"\n'
 PIP = '#!/bin/sh\nexec python -m pip "$@"\n'
 
 
@@ -70,6 +71,7 @@ def runner(tmp_path: Path) -> dict[str, str]:
     # A path in a .pth file is searched, but .pth files inside it are not read: no editable install.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     program(home / "bin" / "pip", PIP)
+    program(home / "bin" / "ykman", YKMAN)  # which pip finds installed, and does not install
     program(home / "bin" / "sudo", SUDO)
     program(home / "bin" / "apt-get", APT_GET.format(real=real))
     return {
