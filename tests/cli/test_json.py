@@ -113,6 +113,7 @@ def test_every_command_s_json(world: World, softhsm_token: Softhsm) -> None:
         "dare info": admin.ok("dare", "info", "../laptop/letter.dare", "--json"),
         "doctor": admin.run("doctor", "--json"),
         "testing softhsm": admin.ok("testing", "softhsm", "--json", "echo", "more"),
+        "testing yubikey": admin.ok("testing", "yubikey", "--json", "echo", "more"),
         "completion": admin.ok("completion", "zsh", "--json"),
     }
     udf = done["device init"].json["device"]["udf"]

@@ -219,6 +219,8 @@ def reader(
     text = page.read_text(encoding="utf-8")
     if "testing softhsm" in text:
         request.getfixturevalue("softhsm_token")  # skips where there is none to be had
+    if "testing yubikey" in text:
+        request.getfixturevalue("virtual_yubikey")
     hsm: Softhsm | None = None
     if "<!-- world: hsm -->" in text:
         hsm = request.getfixturevalue("softhsm_token")

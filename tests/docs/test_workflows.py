@@ -31,8 +31,9 @@ USES = {"actions/checkout@v4", "actions/setup-python@v5"}
 PAGES = {
     "softhsm": ROOT / "docs/how-to/softhsm-ci.md",
     "swtpm": ROOT / "docs/how-to/test-on-swtpm-in-ci.md",
+    "yubikey": ROOT / "docs/how-to/virtual-yubikey.md",
 }
-FIXTURES = {"softhsm": "softhsm_token", "swtpm": "swtpm"}
+FIXTURES = {"softhsm": "softhsm_token", "swtpm": "swtpm", "yubikey": "virtual_yubikey"}
 PROJECT = """\
 [build-system]
 requires = ["hatchling"]
@@ -49,6 +50,7 @@ if [ "$1" = update ]; then exit 0; fi
 exec {real} --simulate "$@"
 """
 SUDO = '#!/bin/sh\nexec "$@"\n'
+YKMAN = '#!/bin/sh\nexec python -c "from ykman._cli.__main__ import main; main()" "$@"\n'
 PIP = '#!/bin/sh\nexec python -m pip "$@"\n'
 
 
@@ -69,6 +71,7 @@ def runner(tmp_path: Path) -> dict[str, str]:
     # A path in a .pth file is searched, but .pth files inside it are not read: no editable install.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     program(home / "bin" / "pip", PIP)
+    program(home / "bin" / "ykman", YKMAN)  # which pip finds installed, and does not install
     program(home / "bin" / "sudo", SUDO)
     program(home / "bin" / "apt-get", APT_GET.format(real=real))
     return {
@@ -137,6 +140,10 @@ def test_the_steps_of_a_workflow_work(
         (commands,) = rest
         assert "SIMULATOR" in commands
         assert '"label": "release"' in commands
+    if name == "yubikey":
+        (commands,) = rest
+        assert "SIMULATOR" in commands
+        assert "Private key type: ECCP256" in commands
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -12,6 +12,7 @@ import pytest
 
 from mesh_hsm.errors import ProviderUnavailableError
 from mesh_hsm.testing.softhsm import find_module
+from mesh_hsm.testing.virtual_yubikey import pcsc_process
 
 SWTPM = """
 def test_it(swtpm):
@@ -26,16 +27,35 @@ def test_it(softhsm_token):
     assert os.environ["SOFTHSM2_CONF"] == str(softhsm_token.conf)
     assert os.environ["MESH_HSM_PKCS11_MODULE"] == str(softhsm_token.module)
 """
-NOWHERE = {"PATH": "/nowhere", "MESH_HSM_SOFTHSM": "/nowhere"}
+YUBIKEY = """
+import os
+from ykman.device import list_all_devices
+
+def test_it(virtual_yubikey):
+    assert virtual_yubikey.uri == "yubikey:serial=30000001"
+    assert os.environ.items() >= virtual_yubikey.environment.items()
+    assert [info.serial for _, info in list_all_devices()] == [30000001]
+
+def test_a_new_one(factory_yubikey):
+    assert factory_yubikey.pin == "123456"
+    factory_yubikey.add(30000009)
+    assert [info.serial for _, info in list_all_devices()] == [30000001, 30000009]
+"""
+NOWHERE = {"PATH": "/nowhere", "MESH_HSM_SOFTHSM": "/nowhere", "HIDDEN": "smartcard"}
 OPTION = "--require-simulator"
-SIMULATORS = [("swtpm", SWTPM, "swtpm"), ("softhsm", SOFTHSM, "SoftHSM")]
+SIMULATORS = [
+    ("swtpm", SWTPM, "swtpm"),
+    ("softhsm", SOFTHSM, "SoftHSM"),
+    ("yubikey", YUBIKEY.split("def test_a_new")[0].replace("from ykman", "# "), "yubikey-manager"),
+]
 
 
 def run(folder: Path, test: str, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_theirs.py").write_text(test)
     (folder / "pytest.ini").write_text("[pytest]\n")
     code = (
-        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        f"import os, sys; sys.path[:0] = {sys.path!r}\n"
+        "sys.modules.update(dict.fromkeys(os.environ.get('HIDDEN', '').split()))\n"
         "from importlib.metadata import entry_points\n"
         "import pytest\n"
         "known = {point.value for point in entry_points(group='pytest11')}\n"
@@ -88,3 +108,16 @@ def test_a_throw_away_hsm_is_made_for_the_test(tmp_path: Path) -> None:
     done = run(tmp_path, SOFTHSM)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
+
+
+def test_a_yubikey_is_plugged_in_for_each_test(tmp_path: Path) -> None:
+    pytest.importorskip("ykman", reason="yubikey-manager is not installed")
+    done = run(tmp_path, YUBIKEY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
+def test_libpcsclite_is_said_to_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pcsc_process, "_LIBRARY", "libnowhere.so.1")
+    with pytest.raises(ProviderUnavailableError, match="libpcsclite is not installed"):
+        pcsc_process.in_process.__wrapped__()

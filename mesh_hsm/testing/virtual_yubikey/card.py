@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from mesh_hsm.errors import FormatError
 from mesh_hsm.testing.virtual_yubikey.apdu import Command
+from mesh_hsm.testing.virtual_yubikey.choices import OURS, Choices
 from mesh_hsm.testing.virtual_yubikey.status import Refused, Status
 
 _CHAINED: Final = 0x10  # the CLA bit of every block but the last
@@ -46,7 +47,12 @@ class Application(Protocol):
 class Card:
     """A card with these applications, none selected."""
 
-    def __init__(self, applications: Sequence[Application]) -> None:
+    def __init__(
+        self,
+        applications: Sequence[Application],
+        choices: Choices = OURS,
+    ) -> None:
+        self._choices = choices
         self._applications = tuple(applications)
         self._selected: Application | None = None
         self._rest = b""
@@ -117,7 +123,7 @@ class Card:
         if command.ins == Ins.SELECT:
             return self._select(command)
         if self._selected is None:
-            raise Refused(Status.CONDITIONS_NOT_SATISFIED)
+            raise Refused(self._choices.nothing_selected)
         return self._selected.process(command)
 
     def _select(self, command: Command) -> bytes:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Final
 
 from mesh_hsm.errors import FormatError, UnsupportedError
-from mesh_hsm.testing.virtual_yubikey.card import Card
+from mesh_hsm.testing.virtual_yubikey.card import Application, Card
+from mesh_hsm.testing.virtual_yubikey.choices import OURS, Choices
 from mesh_hsm.testing.virtual_yubikey.clock import Clock
 from mesh_hsm.testing.virtual_yubikey.faults import Faults, Loss
 from mesh_hsm.testing.virtual_yubikey.hardware import Hardware, Version
@@ -22,6 +23,7 @@ from mesh_hsm.testing.virtual_yubikey.management import YUBIKEY_5, Capability, M
 from mesh_hsm.testing.virtual_yubikey.piv import storage
 from mesh_hsm.testing.virtual_yubikey.piv.application import Piv
 from mesh_hsm.testing.virtual_yubikey.piv.attestation_identity import AttestationFault, identity
+from mesh_hsm.testing.virtual_yubikey.piv.state import PivState
 from mesh_hsm.testing.virtual_yubikey.status import Refused
 from mesh_hsm.testing.virtual_yubikey.touch import Finger, TouchSensor
 from mesh_hsm.testing.virtual_yubikey.trace import Record
@@ -42,8 +44,9 @@ class VirtualYubiKey:
 
     ``firmware`` decides what it can do: 4.3 (attestation), 5.3 (metadata), 5.4.2 (AES management
     key), 5.7 (Ed25519, X25519, RSA-3072 and 4096, MOVE, AES-192 as factory management key).
-    ``fips`` only sets the bit in the form factor. Raises ``UnsupportedError`` for a serial number
-    outside ``SERIALS`` and for firmware that no version string could say.
+    ``fips`` only sets the bit in the form factor. ``choices`` are the answers that no document
+    gives; ``choices.OTHERS`` shows whether a host leans on one. Raises ``UnsupportedError`` for a
+    serial number outside ``SERIALS`` and for firmware that no version string could say.
     """
 
     atr = bytes.fromhex("3BFD1300008131FE158073C021C057597562694B657940")
@@ -57,6 +60,7 @@ class VirtualYubiKey:
         fips: bool = False,
         supported: Capability = YUBIKEY_5,
         enabled: Capability = Capability.PIV,
+        choices: Choices = OURS,
     ) -> None:
         if serial not in SERIALS:
             raise UnsupportedError(
@@ -74,11 +78,14 @@ class VirtualYubiKey:
         self.trace: list[Record] = []
         self._sensor = TouchSensor(self.clock)
         self._hardware = Hardware(
-            serial, firmware, form_factor | (_FIPS if fips else 0), self._sensor
+            serial, firmware, form_factor | (_FIPS if fips else 0), self._sensor, choices
         )
         self._piv = Piv(self._hardware)
         management = Management(self._hardware, supported, enabled)
-        self._card = Card([management, self._piv] if Capability.PIV in enabled else [management])
+        applications: list[Application] = (
+            [management, self._piv] if Capability.PIV in enabled else [management]
+        )
+        self._card = Card(applications, choices)
         self._faults = Faults()
         self._callbacks: list[Callable[[], None]] = []
         self._lock = threading.RLock()  # again, for a callback of a touch that pulls the plug
@@ -106,8 +113,7 @@ class VirtualYubiKey:
         self._sensor.interrupt()
         with self._lock:
             self._card.reset()
-            if self.present:
-                self._sensor.resume()
+            self._sensor.resume()
 
     def remove(self) -> None:
         """Pull the plug, also in the middle of a command. Nothing happens if it is out already."""
@@ -130,6 +136,11 @@ class VirtualYubiKey:
         self._callbacks.append(callback)
 
     # -- for tests -------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> PivState:
+        """What survives power loss, to look at or to write without a command."""
+        return self._piv.context.state
 
     @property
     def touch(self) -> Finger:
@@ -194,7 +205,7 @@ class VirtualYubiKey:
     def attestation_fault(self, fault: AttestationFault | None) -> None:
         with self._lock:
             self._piv.context.attestation_fault = fault
-            self._piv.context.state.set_identity(identity(self.serial, fault))
+            self.state.set_identity(identity(self.serial, fault))
 
     def save(self) -> bytes:
         """The persistent state, secrets included: a private format, for ``load`` alone."""
@@ -256,4 +267,4 @@ class VirtualYubiKey:
         return {"serial": self.serial, "firmware": list(self.firmware)}
 
     def _dump(self) -> dict[str, object]:
-        return {"piv": storage.dump(self._piv.context.state)}
+        return {"piv": storage.dump(self.state)}

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from mesh_hsm.testing.virtual_yubikey.choices import Choices
 from mesh_hsm.testing.virtual_yubikey.touch import TouchSensor
 
 Version: TypeAlias = tuple[int, int, int]
@@ -19,5 +20,6 @@ class Hardware:
     firmware: Version
     form_factor: int
     sensor: TouchSensor
+    choices: Choices
     operations: Counter[tuple[int, str]] = field(default_factory=Counter)
     """(slot, operation): how often; see ``piv.names.Operation``."""

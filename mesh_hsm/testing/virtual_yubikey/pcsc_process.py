@@ -96,8 +96,8 @@ class PcscProcess:
 
     def close(self) -> None:
         """End it and every client's connection. The devices are left as they are."""
+        self._devices.clear()
         self._control.close()
-        self._process.wait()
         self._remove()
 
     def __enter__(self) -> Self:

@@ -22,7 +22,7 @@ from typing import IO, Self, cast
 from mesh_hsm.errors import DeviceError, ProviderUnavailableError
 from mesh_hsm.testing.virtual_yubikey.device import VirtualYubiKey
 from mesh_hsm.testing.virtual_yubikey.pcsc_service import SOCKET_VARIABLE
-from mesh_hsm.testing.virtual_yubikey.vpcd import VpcdReader
+from mesh_hsm.testing.virtual_yubikey.vpcd import SLOTS, VpcdReader
 
 _DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 _NAME = "Yubico YubiKey CCID (virtual, vpcd)"
@@ -33,11 +33,11 @@ _SCRIPT = 'mount --bind "$1" /run && shift && exec setpriv --pdeathsig TERM "$@"
 
 
 class Pcscd:
-    """A running daemon with one or two ``devices``. A context manager.
+    """A running daemon with two ``devices``, which are not to be removed. A context manager.
 
-    ``environment`` leads a process to it. The reader has two slots. ykman takes an empty one for
-    another YubiKey: name the reader then, as it is in ``readers``. Raises
-    ``ProviderUnavailableError`` where something is not installed.
+    ``environment`` leads a process to it; ``readers`` are the names under which it finds them.
+    The driver has two slots and needs a card in both. Raises ``ProviderUnavailableError`` where
+    something is not installed, ``DeviceError`` where the daemon does not start.
     """
 
     def __init__(self, devices: Sequence[VirtualYubiKey]) -> None:
@@ -47,9 +47,9 @@ class Pcscd:
         self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         try:
             reader = self._stack.enter_context(VpcdReader(devices))
-            self.readers = [f"{_NAME} 00 {slot:02X}" for slot in range(len(devices))]
+            self.readers = [f"{_NAME} 00 {slot:02X}" for slot in range(SLOTS)]
             self._write_configuration(reader.port)
-            self._start(pcscd, cards=sum(device.present for device in devices))
+            self._start(pcscd)
         except BaseException:
             self.close()
             raise
@@ -86,7 +86,7 @@ class Pcscd:
             f"CHANNELID {port:#x}\n"
         )
 
-    def _start(self, pcscd: str, cards: int) -> None:
+    def _start(self, pcscd: str) -> None:
         process = subprocess.Popen(  # noqa: S603  fixed programs, and a script of our own
             [
                 *("unshare", "--user", "--map-root-user", "--mount"),
@@ -103,7 +103,7 @@ class Pcscd:
         log = _Log(cast("IO[bytes]", process.stdout))
         self._stack.callback(log.close)
         self._stack.callback(_end, process)
-        if not log.shows({_READY: 1, _CARD: cards}):
+        if not log.shows({_READY: 1, _CARD: SLOTS}):
             raise DeviceError(f"pcscd has not started: {log.last!r}")
 
 

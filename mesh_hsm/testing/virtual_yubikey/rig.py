@@ -95,6 +95,14 @@ class YubiKeyRig:
         self._factory = factory
         self.keys: list[PluggedIn] = []
         self.folder = Path(tempfile.mkdtemp(prefix="mesh-hsm-yubikey-"))
+        home = self.folder / "home"
+        self.environment = service.environment | {
+            "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "XDG_DATA_HOME": str(home / "data"),
+            "XDG_CONFIG_HOME": str(home / "config"),
+            "XDG_CACHE_HOME": str(home / "cache"),
+        }
+        """What a process needs to see these devices and no others, and to leave nothing behind."""
         try:
             self._write_pkill()
             self._first = self.add(serial, firmware)
@@ -135,17 +143,6 @@ class YubiKeyRig:
         return self._first.management_key
 
     # -- all of them -----------------------------------------------------------------------------
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a process needs to see these devices and no others, and to leave nothing behind."""
-        home = self.folder / "home"
-        return self._service.environment | {
-            "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-            "XDG_DATA_HOME": str(home / "data"),
-            "XDG_CONFIG_HOME": str(home / "config"),
-            "XDG_CACHE_HOME": str(home / "cache"),
-        }
 
     def add(
         self,

@@ -10,6 +10,8 @@ from mesh_hsm.testing.virtual_yubikey.piv.names import Ins
 _SECRET: Final = frozenset(
     {Ins.VERIFY, Ins.CHANGE_REFERENCE, Ins.RESET_RETRY, Ins.IMPORT, Ins.SET_MANAGEMENT_KEY}
 )
+# Where hosts keep a management key behind the PIN; the object's own name may be seen.
+_PRINTED: Final = bytes.fromhex("5C035FC109")
 _HEADER: Final = 4
 
 
@@ -22,7 +24,7 @@ class Record:
     body: bytes
     """Lc, data and Le as they came; every octet zero where they are secret."""
     answer: bytes
-    """Response data, without the status word."""
+    """Response data, without the status word. A shared secret may be among them."""
     status: int | None
 
     @classmethod
@@ -33,7 +35,11 @@ class Record:
             body = bytes(len(body))
         if response is None:
             return cls(header, body, b"", None)
-        return cls(header, body, response[:-2], int.from_bytes(response[-2:], "big"))
+        answer, status = response[:-2], int.from_bytes(response[-2:], "big")
+        if _PRINTED in body:
+            shown = body.index(_PRINTED) + len(_PRINTED)
+            body, answer = body[:shown] + bytes(len(body) - shown), bytes(len(answer))
+        return cls(header, body, answer, status)
 
     @property
     def ins(self) -> int | None:

@@ -46,18 +46,18 @@ def message(content: bytes) -> bytes:
 
 
 class VpcdReader:
-    """The stock driver's two slots, with one or two ``devices``. A context manager.
+    """The stock driver's two slots, and the ``devices`` in them. A context manager.
 
-    The driver is to connect to ``port``; it looks for its second card at the next one.
+    The driver is to connect to ``port``; it looks for its second card at the next one. Driver 3.3
+    aborts its daemon when a card goes or is missing: two devices, which stay.
     """
 
     def __init__(self, devices: Sequence[VirtualYubiKey]) -> None:
-        if not 1 <= len(devices) <= SLOTS:
-            raise UnsupportedError(f"a vpcd reader holds one or {SLOTS} cards")
+        if len(devices) != SLOTS:
+            raise UnsupportedError(f"a vpcd reader holds {SLOTS} cards, not {len(devices)}")
         listeners = _adjacent_listeners()
         self.port: int = listeners[0].getsockname()[1]
-        cards = [*devices, None][:SLOTS]
-        self._slots = [_Slot(*pair) for pair in zip(listeners, cards, strict=True)]
+        self._slots = [_Slot(*pair) for pair in zip(listeners, devices, strict=True)]
 
     def close(self) -> None:
         """Hang up and free the ports. The devices are left as they are."""
@@ -77,15 +77,14 @@ class VpcdReader:
 
 
 class _Slot:
-    """Who connects is always let in, and at once sent away where no device is: a refusal would
-    make the driver (3.3) close file descriptors that are not its own."""
+    """Who connects while the device is out is let in and sent away: a refusal would make the
+    driver (3.3) close file descriptors that are not its own."""
 
-    def __init__(self, listener: socket, device: VirtualYubiKey | None) -> None:
+    def __init__(self, listener: socket, device: VirtualYubiKey) -> None:
         self._listener = listener
         self._device = device
         self._driver: socket | None = None
-        if device:
-            device.on_change(self._hang_up)
+        device.on_change(self._hang_up)
         self._thread = threading.Thread(target=self._serve, name="vpcd slot", daemon=True)
         self._thread.start()
 
@@ -108,7 +107,7 @@ class _Slot:
                 driver, _ = self._listener.accept()
                 with driver, suppress(OSError):
                     self._driver = driver
-                    if self._device and self._device.present:
+                    if self._device.present:
                         driver.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
                         _converse(driver, self._device)
 

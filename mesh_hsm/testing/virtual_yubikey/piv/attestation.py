@@ -22,7 +22,6 @@ from mesh_hsm.testing.virtual_yubikey.piv import keys
 from mesh_hsm.testing.virtual_yubikey.piv.attestation_identity import AttestationFault
 from mesh_hsm.testing.virtual_yubikey.piv.keys import Key
 from mesh_hsm.testing.virtual_yubikey.piv.names import ObjectId, Operation, Origin, Slot, Tag
-from mesh_hsm.testing.virtual_yubikey.piv.slots import known
 from mesh_hsm.testing.virtual_yubikey.piv.state import Context
 from mesh_hsm.testing.virtual_yubikey.status import Refused, Status
 
@@ -34,13 +33,13 @@ _POLICIES_START: Final = bytes.fromhex("060A2B0601040182C40A0308 0402")
 
 
 def attest(context: Context, command: Command) -> bytes:
-    """The certificate in DER, for the key in slot P1. Refused (6A80) unless it was made there."""
-    slot = known(command.p1)
+    """The certificate in DER, for the key in slot P1. Refused unless it was made there."""
+    slot = context.known(command.p1)
     if command.p2:
         raise Refused(Status.WRONG_P1P2)
     key, signer = context.state.keys.get(slot), context.state.keys.get(Slot.ATTESTATION)
     if key is None or key.origin is not Origin.GENERATED or slot == Slot.ATTESTATION:
-        raise Refused(Status.WRONG_DATA)
+        raise Refused(context.choices.cannot_attest)
     if signer is None or not isinstance(signer.private, RSAPrivateKey | EllipticCurvePrivateKey):
         raise Refused(Status.WRONG_DATA)
     builder = _builder(context, slot, key, _issuer(context))
@@ -64,7 +63,7 @@ def _builder(
         .subject_name(x509.Name([common_name]))
         .public_key(private.public_key())
         # The top bit stays clear, or DER would need a seventeenth octet.
-        .serial_number(int.from_bytes(os.urandom(16), "big") >> 1 | 1)
+        .serial_number(int.from_bytes(os.urandom(16), "big") >> 1)
         .not_valid_before(issuer.not_valid_before_utc)
         .not_valid_after(issuer.not_valid_after_utc)
     )

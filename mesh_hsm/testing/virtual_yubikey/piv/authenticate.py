@@ -29,7 +29,6 @@ from mesh_hsm.testing.virtual_yubikey.piv.names import (
     Tag,
     TouchPolicy,
 )
-from mesh_hsm.testing.virtual_yubikey.piv.slots import known
 from mesh_hsm.testing.virtual_yubikey.piv.state import Context
 from mesh_hsm.testing.virtual_yubikey.status import Refused, Status
 
@@ -41,7 +40,7 @@ def use_key(context: Context, command: Command) -> bytes:
 
     Looks at slot, key, PIN, touch and data, in this order.
     """
-    slot = known(command.p2)
+    slot = context.known(command.p2)
     key = context.state.keys.get(slot)
     if key is None or key.algorithm != command.p1 or slot == Slot.ATTESTATION:
         raise Refused(Status.WRONG_DATA)
@@ -53,7 +52,10 @@ def use_key(context: Context, command: Command) -> bytes:
         case (Tag.CHALLENGE, value):
             operation, result = Operation.SIGN, sign(key.private, value)
         case (Tag.EXPONENTIATION, value):
-            operation, result = Operation.AGREE, agree(key.private, value)
+            operation, result = (
+                Operation.AGREE,
+                agree(key.private, value, context.choices.bad_point),
+            )
         case _:
             raise Refused(Status.WRONG_DATA)
     context.count(slot, operation)
@@ -80,13 +82,15 @@ def sign(private: PrivateKey, value: bytes) -> bytes:
             assert_never(never)
 
 
-def agree(private: PrivateKey, value: bytes) -> bytes:
-    """Z, the x-coordinate with its leading zeros, or X25519's u. Refused (6A80) for a bad point."""
+def agree(private: PrivateKey, value: bytes, bad_point: int) -> bytes:
+    """Z, the x-coordinate with its leading zeros, or X25519's u. Refused: ``bad_point``, or 6A80
+    for a key that cannot agree.
+    """
     try:
         match private:
             case EllipticCurvePrivateKey():
                 if not value.startswith(_UNCOMPRESSED):
-                    raise Refused(Status.WRONG_DATA)
+                    raise Refused(bad_point)
                 point = EllipticCurvePublicKey.from_encoded_point(private.curve, value)
                 return private.exchange(ECDH(), point)
             case X25519PrivateKey():
@@ -94,13 +98,14 @@ def agree(private: PrivateKey, value: bytes) -> bytes:
             case _:
                 raise Refused(Status.WRONG_DATA)
     except ValueError:
-        raise Refused(Status.WRONG_DATA) from None
+        raise Refused(bad_point) from None
 
 
 def _allow(context: Context, policies: Policies) -> None:
-    if policies.pin is PinPolicy.ONCE:
+    if policies.pin is not PinPolicy.NEVER:
         context.require_pin()
-    if policies.pin is PinPolicy.ALWAYS and not context.session.before.pin_fresh:
+    each_use = policies.pin is PinPolicy.ALWAYS and context.choices.always_means_each_use
+    if each_use and not context.session.before.pin_fresh:
         raise Refused(Status.SECURITY_NOT_SATISFIED)
     if policies.touch is not TouchPolicy.NEVER:
         context.require_touch(cached=policies.touch is TouchPolicy.CACHED)

@@ -28,7 +28,7 @@ def metadata(context: Context, command: Command) -> bytes:
         case slot if slot in SLOTS or slot == Reference.FINGERPRINT:
             raise Refused(Status.REFERENCE_NOT_FOUND)
         case _:
-            raise Refused(Status.WRONG_SLOT)
+            raise Refused(context.choices.unknown_slot)
     return b"".join(tlv.encode(tag, value) for tag, value in fields.items())
 
 

@@ -53,10 +53,10 @@ def change_reference(context: Context, command: Command) -> bytes:
     match command.p2:
         case Reference.PIN:
             _check_pin(context, old)
-            _set(context.state.pin, new)
+            _set(context, context.state.pin, new)
         case Reference.PUK:
-            context.state.puk.check(old)
-            _set(context.state.puk, new)
+            _check_puk(context, old)
+            _set(context, context.state.puk, new)
         case _:
             raise Refused(Status.REFERENCE_NOT_FOUND)
     return b""
@@ -69,8 +69,8 @@ def reset_retry(context: Context, command: Command) -> bytes:
     if command.p2 != Reference.PIN:
         raise Refused(Status.REFERENCE_NOT_FOUND)
     puk, new = _two(command.data)
-    context.state.puk.check(puk)
-    _set(context.state.pin, new)
+    _check_puk(context, puk)
+    _set(context, context.state.pin, new)
     return b""
 
 
@@ -99,10 +99,14 @@ def reset(context: Context, command: Command) -> bytes:
 
 def _check_pin(context: Context, value: bytes) -> None:
     try:
-        context.state.pin.check(value)
+        context.state.pin.check(value, context.choices.last_try)
     except Refused:
         context.session.pin_verified = False
         raise
+
+
+def _check_puk(context: Context, value: bytes) -> None:
+    context.state.puk.check(value, context.choices.last_try)
 
 
 def _tell(context: Context) -> bytes:
@@ -118,7 +122,7 @@ def _two(data: bytes) -> tuple[bytes, bytes]:
     return data[:_SIZE], data[_SIZE:]
 
 
-def _set(secret: Secret, value: bytes) -> None:
+def _set(context: Context, secret: Secret, value: bytes) -> None:
     if len(value.rstrip(b"\xff")) < _SHORTEST:
-        raise Refused(Status.CONDITIONS_NOT_SATISFIED)
+        raise Refused(context.choices.short_pin)
     secret.set(value)

@@ -13,7 +13,6 @@ from mesh_hsm.testing.virtual_yubikey.piv import importing, keys
 from mesh_hsm.testing.virtual_yubikey.piv.keys import Key, Policies
 from mesh_hsm.testing.virtual_yubikey.piv.management_key import ManagementKey
 from mesh_hsm.testing.virtual_yubikey.piv.names import (
-    SLOTS,
     Operation,
     Origin,
     Reference,
@@ -29,19 +28,12 @@ _POLICY_TAGS: Final = frozenset({Tag.PIN_POLICY, Tag.TOUCH_POLICY})
 _MANAGEMENT_TOUCH: Final = {0xFF: TouchPolicy.NEVER, 0xFE: TouchPolicy.ALWAYS}
 
 
-def known(slot: int) -> int:
-    """The slot itself. Refused (6B00) where there is none."""
-    if slot not in SLOTS:
-        raise Refused(Status.WRONG_SLOT)
-    return slot
-
-
 def generate(context: Context, command: Command) -> bytes:
     """GENERATE ASYMMETRIC KEY PAIR (§3.3.2): ``AC {80 algorithm, [AA pin], [AB touch]}``."""
     context.require_management()
     if command.p1:
         raise Refused(Status.WRONG_P1P2)
-    slot = known(command.p2)
+    slot = context.known(command.p2)
     fields = tlv.fields(tlv.unwrap(Tag.GENERATE, command.data))
     number = fields.pop(Tag.ALGORITHM, b"")
     if len(number) != 1 or not fields.keys() <= _POLICY_TAGS:
@@ -57,7 +49,7 @@ def generate(context: Context, command: Command) -> bytes:
 def import_key(context: Context, command: Command) -> bytes:
     """IMPORT: P1 the algorithm, P2 the slot; the secret's TLVs, then ``[AA pin] [AB touch]``."""
     context.require_management()
-    slot = known(command.p2)
+    slot = context.known(command.p2)
     kind = keys.algorithm(command.p1, context.hardware.firmware)
     fields = tlv.fields(command.data)
     policies = Policies.resolve(slot, fields)
@@ -70,14 +62,14 @@ def import_key(context: Context, command: Command) -> bytes:
 def move(context: Context, command: Command) -> bytes:
     """MOVE: P1 the new slot, or FF to delete; P2 the old one. The policies go with the key."""
     context.require_management()
-    source = known(command.p2)
+    source = context.known(command.p2)
     if command.p1 == _DELETE:
         _take(context, source)
         context.count(source, Operation.DELETE)
         return b""
-    target = known(command.p1)
+    target = context.known(command.p1)
     if Slot.ATTESTATION in (source, target):
-        raise Refused(Status.WRONG_SLOT)
+        raise Refused(context.choices.unknown_slot)
     if source not in context.state.keys:
         raise Refused(Status.REFERENCE_NOT_FOUND)
     if target in context.state.keys:

@@ -9,11 +9,12 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Final
 
+from mesh_hsm.testing.virtual_yubikey.choices import Choices
 from mesh_hsm.testing.virtual_yubikey.hardware import Hardware, Version
 from mesh_hsm.testing.virtual_yubikey.piv.attestation_identity import AttestationFault, Identity
 from mesh_hsm.testing.virtual_yubikey.piv.keys import Key
 from mesh_hsm.testing.virtual_yubikey.piv.management_key import ManagementKey
-from mesh_hsm.testing.virtual_yubikey.piv.names import ObjectId, Slot
+from mesh_hsm.testing.virtual_yubikey.piv.names import SLOTS, ObjectId, Slot
 from mesh_hsm.testing.virtual_yubikey.status import Refused, Status, tries_left
 
 FACTORY_PIN: Final = b"123456\xff\xff"
@@ -40,13 +41,13 @@ class Secret:
         """Whether nobody has changed it."""
         return self.value == self.factory
 
-    def check(self, value: bytes) -> None:
-        """Take one try. Refused: 63Cx with what is left, or 6983, right or wrong, if none was."""
+    def check(self, value: bytes, last_try: int) -> None:
+        """Take one try. Refused: 63Cx, ``last_try`` if that used up the tries, 6983 ever after."""
         if not self.left:
             raise Refused(Status.BLOCKED)
         if not hmac.compare_digest(value, self.value):
             self.left -= 1
-            raise Refused(tries_left(self.left))
+            raise Refused(tries_left(self.left) if self.left else last_try)
         self.left = self.total
 
     def set(self, value: bytes) -> None:
@@ -120,6 +121,17 @@ class Context:
     state: PivState
     session: Session = field(default_factory=Session)
     attestation_fault: AttestationFault | None = None
+
+    @property
+    def choices(self) -> Choices:
+        """What this device answers where nobody says what to answer."""
+        return self.hardware.choices
+
+    def known(self, slot: int) -> int:
+        """The slot itself. Refused (6B00, by choice) where there is none."""
+        if slot not in SLOTS:
+            raise Refused(self.choices.unknown_slot)
+        return slot
 
     def require_management(self) -> None:
         """Refused (6982) unless the management key was authenticated in this session."""

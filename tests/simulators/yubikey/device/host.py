@@ -75,6 +75,9 @@ class Host:
 
     # -- PIV -------------------------------------------------------------------------------------
 
+    def import_p256(self, slot: int = 0x9D) -> None:
+        self.ok(Ins.IMPORT, Algorithm.P256, slot, tlv(0x06, bytes(31) + b"\x01"))
+
     def verify(self, pin: bytes = PIN) -> int:
         return self.status(Ins.VERIFY, 0, 0x80, pin)
 

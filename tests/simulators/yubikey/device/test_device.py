@@ -31,13 +31,21 @@ def test_removed_and_inserted(manager: Host) -> None:
     device.remove()
     with pytest.raises(Removed):
         device.transmit(VERSION)
-    device.reset()  # a transport that closes its connection late
     device.insert()
     assert changes == [False, True]
     assert device.transmit(VERSION) == bytes.fromhex("6985")
     manager.select()
     assert manager.status(Ins.VERIFY, 0, 0x80) == 0x63C3
     assert manager.put(0x5FC10D, b"") == 0x6982
+
+
+def test_a_transport_that_closes_its_connection_late(host: Host) -> None:
+    host.device.remove()
+    host.device.reset()
+    with pytest.raises(Removed):
+        host.select()
+    host.device.insert()
+    assert host.verify() == 0x6985
 
 
 def test_unplugged_at_the_third_command(manager: Host) -> None:
@@ -126,13 +134,17 @@ def test_the_trace_has_everything_but_secrets(manager: Host) -> None:
     scalar = bytes(range(1, 33))
     manager.ok(Ins.IMPORT, Algorithm.P256, 0x9D, tlv(0x06, scalar))
     manager.ok(Ins.SET_MANAGEMENT_KEY, 0xFF, 0xFF, b"\x0a" + tlv(0x9B, FACTORY_KEY))
+    manager.put(0x5FC109, tlv(0x88, tlv(0x89, FACTORY_KEY)))
+    manager.verify()
+    assert manager.get(0x5FC109)[0] == tlv(0x88, tlv(0x89, FACTORY_KEY))
     device.transmit(bytes([0x10, Ins.VERIFY, 0, 0x80, 3]) + PIN[:3])
     device.transmit(bytes([0, Ins.VERIFY, 0, 0x80, 9]) + PIN)  # cut off
     seen = "".join(map(str, device.trace)) + repr(device.trace)
     for secret in (PIN, PUK, new, scalar, FACTORY_KEY, PIN[:3]):
         assert secret.hex() not in seen
         assert repr(secret)[2:-1] not in seen
-    assert device.apdus == len(device.trace) == 10
+    assert sum(named(0x5FC109) in record.body for record in device.trace) == 2
+    assert device.apdus == len(device.trace) == 13
 
 
 def test_a_record(host: Host) -> None:
@@ -233,6 +245,12 @@ def test_what_was_not_saved_by_this_device(manager: Host, saved: bytes) -> None:
     with pytest.raises(FormatError):
         manager.device.load(saved)
     assert manager.put(0x5FC105, b"nothing has happened") == OK
+
+
+def test_the_state_may_be_looked_at(manager: Host) -> None:
+    manager.verify(WRONG)
+    assert (manager.device.state.pin.left, manager.device.state.pin.total) == (2, 3)
+    assert set(manager.device.state.keys) == {0xF9}
 
 
 # -- counters ------------------------------------------------------------------------------------

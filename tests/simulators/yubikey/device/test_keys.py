@@ -143,6 +143,13 @@ def test_bad_secrets(manager: Host, kind: int, secret: bytes) -> None:
     assert manager.status(Ins.METADATA, 0, 0x9D) == 0x6A88
 
 
+def test_an_rsa_key_that_is_too_small(manager: Host) -> None:
+    numbers = rsa.generate_private_key(65537, 1984).private_numbers()
+    parts = (numbers.p, numbers.q, numbers.dmp1, numbers.dmq1, numbers.iqmp)
+    secret = b"".join(tlv(tag, part.to_bytes(128, "big")) for tag, part in enumerate(parts, 1))
+    assert manager.status(Ins.IMPORT, Algorithm.RSA2048, 0x9D, secret) == 0x6A80
+
+
 def test_rsa_numbers_that_do_not_belong_together(manager: Host, rsa_key: rsa.RSAPrivateKey) -> None:
     secret = bytearray(rsa_secret(rsa_key))
     secret[-1] ^= 1  # the last octet of qinv
