@@ -128,6 +128,19 @@ def test_every_command_s_json(world: World, softhsm_token: Softhsm) -> None:
         secrets=secret,
     )
     done["device accept"] = fresh.ok("device", "accept", "c", "--json")
+    done["admin add"] = fresh.ok(
+        *("admin", "add", "--token", "soft:store=spare", "--json"),
+        secrets={"passphrase": STORE, "new-passphrase": PASSPHRASE},
+    )
+    done["admin list"] = fresh.ok("admin", "list", "--json")
+    move = ("mesh", "move-master", "--token", "soft:store=card", "--backup", "b", "--json")
+    done["mesh move-master"] = fresh.ok(
+        *move, secrets=backup | {"store-passphrase": STORE + b"\n" + STORE}
+    )
+    gone = ("admin", "remove", "mesh-administrator", "--void", "tablet", "--yes", "--json")
+    done["admin remove"] = fresh.ok(*gone, secrets=store)
+    done["mesh export"] = fresh.ok("mesh", "export", "--out", "mesh.dare", "--json")
+    done["device update"] = fresh.ok("device", "update", "mesh.dare", "--json", secrets=secret)
     fresh.env.update(softhsm_token.environment)
     officer = {"so-pin": softhsm_token.so_pin.encode(), "new-pin": PIN}
     done["pin reset"] = fresh.ok("pin", "reset", softhsm_token.uri, "--json", secrets=officer)
