@@ -58,7 +58,6 @@ def initialise(
             hint="--erase makes a new one of it: every key in its PIV application is lost",
             uri=card.uri,
         )
-    card.release()  # nobody holds the reader while a person types
     pin = new_secret(secrets, SecretKind.NEW_PIN, card)
     puk = new_secret(secrets, SecretKind.NEW_PUK, card)
     if pin.octets == puk.octets:

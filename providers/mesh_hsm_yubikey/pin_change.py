@@ -67,6 +67,7 @@ def unblock(card: Card, secrets: SecretSource) -> None:
 
 def new_secret(secrets: SecretSource, kind: SecretKind, card: Card) -> Pin:
     """Ask for a new PIN or PUK; one that no YubiKey takes, or everybody knows, is refused."""
+    card.release()  # nobody holds the reader while a person types
     pin = Pin(secrets.secret(SecretRequest(kind, card.subject)))
     if trouble := pin.trouble:
         raise FormatError(f"the {kind} will not do: {trouble}")
