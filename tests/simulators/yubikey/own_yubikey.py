@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
-from smartcard.Exceptions import CardConnectionException
+from smartcard.Exceptions import CardConnectionException, NoCardException
 from smartcard.scard import SCARD_SHARE_EXCLUSIVE, SCARD_UNPOWER_CARD
 from smartcard.System import readers
 from ykman.pcsc import ScardSmartCardConnection
@@ -181,6 +181,8 @@ class Own:
             connection.connect(mode=SCARD_SHARE_EXCLUSIVE, disposition=SCARD_UNPOWER_CARD)
         except CardConnectionException:
             return False
+        except NoCardException:
+            pass
         finally:
             connection.release()
         return True
