@@ -85,14 +85,25 @@ class Own:
         self.records = folder
         self.card = card_of(self.device.serial)
         self.wire: list[bytes] = []
+        self._cut: tuple[int, bool] | None = None
         self._transmit = self.device.transmit
         self.device.transmit = self._seen
         self._service = service
         self.reader = service.add(self.device)
 
     def _seen(self, command: bytes) -> bytes:
+        if self._cut is not None and command[1] == self._cut[0] and data_of(command):
+            processed, self._cut = self._cut[1], None
+            if processed:
+                self.device.power_loss_after(1, answered=False)
+            else:
+                self.device.unplug_at(1)
         self.wire.append(command)
         return self._transmit(command)
+
+    def cut_at(self, ins: int, *, processed: bool) -> None:
+        """Lose power at the next command of this instruction: done already, or never to be."""
+        self._cut = ins, processed
 
     def pull_out(self) -> None:
         self.card.release()
