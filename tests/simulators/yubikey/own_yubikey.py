@@ -187,16 +187,23 @@ class Own:
 
     def is_free(self) -> bool:
         """Whether another program could have the card to itself now."""
-        connection = self._reader().createConnection()
         try:
-            connection.connect(mode=SCARD_SHARE_EXCLUSIVE, disposition=SCARD_UNPOWER_CARD)
+            with self.held():
+                return True
         except CardConnectionException:
             return False
         except NoCardException:
-            pass
+            return True
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Another program has it, and says nothing to it."""
+        connection = self._reader().createConnection()
+        try:
+            connection.connect(mode=SCARD_SHARE_EXCLUSIVE, disposition=SCARD_UNPOWER_CARD)
+            yield
         finally:
             connection.release()
-        return True
 
     @contextmanager
     def other_program(self) -> Iterator[PivSession]:
