@@ -24,17 +24,17 @@ def of_everything() -> Iterator[Finding]:
     try:
         reached = list(_each())
     except ProviderUnavailableError as error:
-        yield _finding("001", Severity.NOTE, str(error), error.hint or "start pcscd")
+        yield Finding("YUBIKEY001", Severity.NOTE, str(error), error.hint or "start pcscd")
         return
     for one in reached:
         if isinstance(one, MeshHsmError):
-            yield _finding("002", Severity.WARNING, str(one), one.hint or "plug it in again")
+            yield Finding("YUBIKEY002", Severity.WARNING, str(one), one.hint or "plug it in again")
         elif one is None:
-            yield _finding(
-                "003",
+            yield Finding(
+                "YUBIKEY003",
                 Severity.WARNING,
                 "a YubiKey hides its serial number, and is not used",
-                "ykman config otp, or another YubiKey: keys are never put on just any",
+                "ykman otp settings shows it again; keys are never put on just any YubiKey",
             )
         else:
             yield from _of_card(card_of(one))
@@ -54,13 +54,13 @@ def _of_card(card: Card) -> Iterator[Finding]:
         described = description.of(card)
         yield from card.run("be examined", lambda hold: list(_of_piv(hold.piv, card)))
     except MeshHsmError as error:
-        yield _finding("002", Severity.WARNING, str(error), error.hint or "plug it in again")
+        yield Finding("YUBIKEY002", Severity.WARNING, str(error), error.hint or "plug it in again")
         return
     finally:
         card.release()
     if described.info.hardware is Hardware.SIMULATOR:
-        yield _finding(
-            "012",
+        yield Finding(
+            "YUBIKEY012",
             Severity.NOTE,
             f"{card.subject} is a simulator: it protects no key",
             "a real one, for keys that matter",
@@ -70,9 +70,9 @@ def _of_card(card: Card) -> Iterator[Finding]:
         *firmware.concerns(device.firmware, "P-384", Use.SIGN, form_factor=device.form_factor),
         *firmware.concerns(device.firmware, "RSA-2048", Use.SIGN, form_factor=device.form_factor),
     ]
-    for concern in concerns:
-        yield _finding(
-            "009",
+    for concern in dict.fromkeys(concerns):  # some concern both
+        yield Finding(
+            "YUBIKEY009",
             Severity.WARNING,
             f"{card.subject}, firmware {device.firmware_text}: {concern}",
             "a YubiKey with firmware 5.7.2 or later; firmware cannot be updated",
@@ -80,19 +80,18 @@ def _of_card(card: Card) -> Iterator[Finding]:
 
 
 def _of_piv(piv: PivSession, card: Card) -> Iterator[Finding]:
-    codes = dict(zip(factory.SECRETS, ("004", "005", "006"), strict=True))
+    codes = dict(zip(factory.SECRETS, ("YUBIKEY004", "YUBIKEY005", "YUBIKEY006"), strict=True))
     for name in factory.still_factory(piv):
-        yield _finding(
+        yield Finding(
             codes[name],
             Severity.WARNING,
             f"{card.subject} still has its factory {name}, which everybody knows",
             f"mesh-hsm token init '{card.uri}' --label NAME, or ykman piv access",
         )
-    yield from _of_tries("PIN", piv.get_pin_attempts(), "007", card)
-    yield from _of_tries("PUK", puk_attempts(piv), "008", card)
+    yield from _of_tries(piv.get_pin_attempts(), puk_attempts(piv), card)
     if management.is_protected(piv):
-        yield _finding(
-            "010",
+        yield Finding(
+            "YUBIKEY010",
             Severity.NOTE,
             f"whoever has {card.subject} and its PIN can also replace its keys",
             "nothing: the PIN protects the management key, so that there is one secret to keep",
@@ -100,27 +99,26 @@ def _of_piv(piv: PivSession, card: Card) -> Iterator[Finding]:
     directory = catalogue.read(piv) or Directory()
     for entry in directory.entries:
         if not catalogue.is_true(piv, entry):
-            yield _finding(
-                "011",
+            yield Finding(
+                "YUBIKEY011",
                 Severity.WARNING,
                 f"{card.subject} lists {entry.label} in slot {slots.name(entry.slot)}, which does "
                 "not hold it: something was cut off, or another program took the slot",
-                "the next mesh-hsm key generate, import or delete there tidies up",
+                "the next mesh-hsm key generate, import or delete on it tidies up",
             )
 
 
-def _of_tries(kind: str, left: int | None, code: str, card: Card) -> Iterator[Finding]:
-    way_out = f"mesh-hsm pin unblock '{card.uri}' sets a new PIN with the PUK"
-    if kind == "PUK":
-        way_out = "keep the PIN: without PIN and PUK the YubiKey can only be erased"
-    if left == 0:
-        severity = Severity.ERROR if kind == "PIN" else Severity.WARNING
-        yield _finding(code, severity, f"the {kind} of {card.subject} is blocked", way_out)
-    elif left == 1:
-        yield _finding(
-            code, Severity.WARNING, f"one try is left for the {kind} of {card.subject}", way_out
-        )
-
-
-def _finding(code: str, severity: Severity, problem: str, remedy: str) -> Finding:
-    return Finding(f"YUBIKEY{code}", severity, problem, remedy)
+def _of_tries(pin: int | None, puk: int | None, card: Card) -> Iterator[Finding]:
+    erase = f"mesh-hsm token init '{card.uri}' --label NAME --erase: its keys are lost"
+    unblock = f"mesh-hsm pin unblock '{card.uri}' sets a new PIN with the PUK"
+    keep = "keep the PIN: without PIN and PUK the YubiKey can only be erased"
+    for kind, left, other, code, severity, way_out in (
+        ("PIN", pin, puk, "YUBIKEY007", Severity.ERROR, unblock),
+        ("PUK", puk, pin, "YUBIKEY008", Severity.WARNING, keep),
+    ):
+        if left == 0:
+            remedy = erase if other == 0 else way_out
+            yield Finding(code, severity, f"the {kind} of {card.subject} is blocked", remedy)
+        elif left == 1:
+            said = f"one try is left for the {kind} of {card.subject}"
+            yield Finding(code, Severity.WARNING, said, way_out)

@@ -20,13 +20,12 @@ from ykman.piv import (
 )
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, MANAGEMENT_KEY_TYPE, PivSession
 
-from mesh_hsm.errors import ConflictError, DeviceError, FormatError
+from mesh_hsm.errors import ConflictError, DeviceError, FormatError, MeshHsmError
 from mesh_hsm.provider import Tries
 from mesh_hsm.secret_source import SecretKind, SecretSource
 from mesh_hsm_yubikey import catalogue, factory
 from mesh_hsm_yubikey.card import Card, Hold
 from mesh_hsm_yubikey.directory import Directory
-from mesh_hsm_yubikey.errors import CardGoneError
 from mesh_hsm_yubikey.pin import Pin
 from mesh_hsm_yubikey.pin_change import FACTORY_PIN, FACTORY_PUK, new_secret
 
@@ -58,25 +57,30 @@ def initialise(
             hint="--erase makes a new one of it: every key in its PIV application is lost",
             uri=card.uri,
         )
-    card.release()  # nobody holds the reader while a person types
     pin = new_secret(secrets, SecretKind.NEW_PIN, card)
     puk = new_secret(secrets, SecretKind.NEW_PUK, card)
     if pin.octets == puk.octets:
         raise FormatError("PIN and PUK are two secrets: whoever learns one must not have both")
     wanted = _Wanted(label, pin, puk, tries)
 
+    begun = False
+
     def make(hold: Hold) -> None:
+        nonlocal begun
+        if not erase and not factory.is_new(hold.piv):
+            raise ConflictError("somebody else set the YubiKey up meanwhile", uri=card.uri)
+        begun = True
         if erase:
             hold.piv.reset()
-        elif not factory.is_new(hold.piv):
-            raise ConflictError("somebody else set the YubiKey up meanwhile", uri=card.uri)
         _make_own(hold.piv, wanted)
 
     try:
         card.run("be set up", make)
-    except CardGoneError as error:
+    except MeshHsmError as error:
+        if not begun:
+            raise
         raise DeviceError(
-            f"{error}; it is set up by half and holds no keys",
+            f"{error}; it is set up by half",
             hint=f"plug it in, and run mesh-hsm token init '{card.uri}' --label NAME --erase",
             uri=card.uri,
         ) from error

@@ -47,8 +47,10 @@ class YubiKeyKey(DeviceKey):
             "tell about the key", lambda hold: (self._state(hold), self.certificates(hold))
         )
         statement = statements.of_key(opened.info, opened.device, self._entry, state)
-        if state is None or attested is None:
+        if state is None:
             return statement
+        if attested is None:
+            return statements.unattested(statement)
         return statements.checked(statement, self._entry, state, attested, opened)
 
     def certificates(self, hold: Hold) -> tuple[bytes, bytes] | None:

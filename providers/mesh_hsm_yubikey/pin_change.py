@@ -56,17 +56,29 @@ def unblock(card: Card, secrets: SecretSource) -> None:
     def set_pin(hold: Hold) -> None:
         now = puk_attempts(hold.piv)
         if now != left:
-            raise DeviceError("somebody else used the PUK meanwhile: nothing was sent")
+            raise DeviceError(
+                "somebody else used the PUK meanwhile: nothing was sent",
+                hint="look with mesh-hsm doctor what is left, and run it again",
+                uri=card.uri,
+            )
         try:
             hold.piv.unblock_pin(puk.text, new.text)
         except InvalidPinError as error:
             raise refusal("PUK", error.attempts_remaining, card.uri) from error
 
-    card.run("set a new PIN", set_pin)
+    try:
+        card.run("set a new PIN", set_pin)
+    except CardGoneError as error:
+        raise DeviceError(
+            f"{error}: whether the new PIN is set is not known",
+            hint=f"run mesh-hsm pin unblock '{card.uri}' again",
+            uri=card.uri,
+        ) from error
 
 
 def new_secret(secrets: SecretSource, kind: SecretKind, card: Card) -> Pin:
     """Ask for a new PIN or PUK; one that no YubiKey takes, or everybody knows, is refused."""
+    card.release()  # nobody holds the reader while a person types
     pin = Pin(secrets.secret(SecretRequest(kind, card.subject)))
     if trouble := pin.trouble:
         raise FormatError(f"the {kind} will not do: {trouble}")

@@ -22,6 +22,7 @@ from mesh_hsm_yubikey.slot_state import Origin, SlotState
 
 UNKNOWN_IMPORTER: Final = "whoever imported it"
 NOT_SAID: Final = "this firmware says nothing of imported keys: class and policies are unproved"
+UNATTESTED: Final = "the YubiKey gives no attestation of this key: all this is its bare word"
 
 _CLASSES: Final = {
     Origin.GENERATED: CustodyClass.GENERATED,
@@ -50,6 +51,13 @@ def of_key(
             *firmware.concerns(device.firmware, curve, entry.use, form_factor=device.form_factor),
         ),
     )
+
+
+def unattested(statement: CustodyStatement) -> CustodyStatement:
+    """The statement of a key without attestation: expected of imported ones, noted of others."""
+    if statement.custody is CustodyClass.IMPORTED:
+        return statement
+    return replace(statement, notes=(*statement.notes, UNATTESTED))
 
 
 def checked(
