@@ -117,7 +117,7 @@ def _mesh(session: Session, now: datetime) -> Iterator[Finding]:
 
 def _device(session: Session, now: datetime) -> Iterator[Finding]:
     record = load_device(session.state)
-    left = interrupted.load(session.state)
+    left = interrupted.load(interrupted.device_note(session.state))
     if left is not None and record is None:
         yield Finding(
             "DEVICE003",

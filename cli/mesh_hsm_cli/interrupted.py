@@ -1,4 +1,4 @@
-"""A ``device init`` that was killed: which keys it had made, so that the next one removes them.
+"""A command that was killed: which keys it had made, so that the next such command removes them.
 
 Open this file to see what is noted before each key, and when it is forgotten. An error is undone at
 once (``rollback``); only the death of the process leaves this note behind.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from mesh_hsm.errors import FormatError
 from mesh_hsm.files import ensure_private_dir, read_limited, storage_errors, write_atomic
 from mesh_hsm.provider import Token
+from mesh_hsm.uri import Uri
 from mesh_hsm_cli.session import Session
 from mesh_hsm_cli.state import State
 
@@ -26,22 +28,27 @@ class Interrupted:
     token: str
     labels: tuple[str, ...] = ()
 
-    def announce(self, state: State, label: str) -> Interrupted:
+    def announce(self, path: Path, label: str) -> Interrupted:
         """Note one more key, before it is made. No key has this label yet."""
         noted = Interrupted(self.token, (*self.labels, label))
-        ensure_private_dir(note_path(state).parent)
-        write_atomic(note_path(state), json.dumps(asdict(noted)).encode())
+        ensure_private_dir(path.parent)
+        write_atomic(path, json.dumps(asdict(noted)).encode())
         return noted
 
 
-def note_path(state: State) -> Path:
-    """Where the note is."""
+def device_note(state: State) -> Path:
+    """Where ``device init`` notes its keys."""
     return state.home / "device" / "interrupted.json"
 
 
-def load(state: State) -> Interrupted | None:
-    """The note that a killed ``device init`` left. Raises ``FormatError`` for a damaged one."""
-    path = note_path(state)
+def key_set_note(state: State, token: Uri) -> Path:
+    """Where ``keyset create`` notes the parts that it puts on one token."""
+    name = sha256(str(token).encode()).hexdigest()[:16]
+    return state.home / "keysets" / "interrupted" / f"{name}.json"
+
+
+def load(path: Path) -> Interrupted | None:
+    """The note that a killed command left. Raises ``FormatError`` for a damaged one."""
     if not path.exists():
         return None
     try:
@@ -51,20 +58,19 @@ def load(state: State) -> Interrupted | None:
         raise FormatError(f"{path} is damaged") from error
 
 
-def forget(state: State) -> None:
+def forget(path: Path) -> None:
     """Remove the note."""
-    path = note_path(state)
     with storage_errors("remove", path):
         path.unlink(missing_ok=True)
 
 
-def clear(session: Session, token: Token) -> None:
+def clear(session: Session, token: Token, path: Path) -> None:
     """Delete the keys that the note names, if they are on this token, and then the note."""
-    left = load(session.state)
+    left = load(path)
     if left is None or left.token != str(token.info.uri):
         return
     listed = token.keys()
     for key in [key for key in listed if key.label in left.labels]:
         token.delete(key.uri)
-        session.output.notice(f"deleted {key.label}, left by a device init that was interrupted")
-    forget(session.state)
+        session.output.notice(f"deleted {key.label}, left by a command that was interrupted")
+    forget(path)

@@ -60,12 +60,18 @@ _COUNTED = {"pin", "so-pin", "puk"}  # devices count wrong tries at these
 _SHARED = {SecretKind.PIN, SecretKind.NEW_PIN}  # one PIN serves all keys of one command
 
 
-class _Source(Protocol):
-    def read(self) -> bytes: ...
+class Source(Protocol):
+    """A door through which one secret comes."""
+
+    def read(self) -> bytes:
+        """The secret. Raises ``SecretRequiredError``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Descriptor:
+class Descriptor:
+    """A file descriptor, by its number."""
+
     number: int
 
     def read(self) -> bytes:
@@ -85,10 +91,13 @@ class _Descriptor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Variable:
+class Variable:
+    """An environment variable, by its name."""
+
     name: str
 
     def read(self) -> bytes:
+        """All of it."""
         try:
             return os.environb[self.name.encode()]
         except KeyError:
@@ -101,25 +110,31 @@ class CommandSecrets:
     """The ``SecretSource`` of one run of one command. Each question is put once and remembered.
 
     A command that makes or changes several keys sets ``many_keys``: one new PIN serves them all.
+    ``administrators`` are sources by a person's name, for ``administrator_secrets``.
     """
 
     say: Callable[[str], None]
     offered: set[str] = field(default_factory=set)
-    sources: dict[str, _Source] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
     last_try: bool = False
     many_keys: bool = False
     remembered: dict[object, bytes] = field(default_factory=dict)
     lines: dict[str, tuple[bytes, set[SecretKind]]] = field(default_factory=dict)
+    administrators: dict[str, Source] = field(default_factory=dict)
 
     def secret(self, request: SecretRequest) -> bytes:
         """The answer. What tries are left is said first."""
-        left = request.attempts_remaining
-        if left is not None:
-            self.say(f"{request.subject}: {left} {'try' if left == 1 else 'tries'} left")
+        self.say_tries(request)
         key = request.kind if request.kind in _SHARED else (request.kind, request.subject)
         if key not in self.remembered:
             self.remembered[key] = self._find(request)
         return self.remembered[key]
+
+    def say_tries(self, request: SecretRequest) -> None:
+        """Say what tries are left, where the device counts them."""
+        left = request.attempts_remaining
+        if left is not None:
+            self.say(f"{request.subject}: {left} {'try' if left == 1 else 'tries'} left")
 
     def _find(self, request: SecretRequest) -> bytes:
         names = [name for name in ANSWERS[request.kind] if name in self.offered]
@@ -207,9 +222,9 @@ def _from_descriptor(ctx: click.Context, param: click.Parameter, value: int | No
     secrets.offered.add(name)
     if value is None:
         return
-    if _Descriptor(value) in secrets.sources.values():
+    if Descriptor(value) in secrets.sources.values():
         raise click.UsageError(f"descriptor {value} can give one secret, not two")
-    secrets.sources[name] = _Descriptor(value)
+    secrets.sources[name] = Descriptor(value)
 
 
 def _from_variable(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -218,7 +233,7 @@ def _from_variable(ctx: click.Context, param: click.Parameter, value: str | None
         return
     if name in ctx.obj.secrets.sources:
         raise click.UsageError(f"--{name}-fd and --{name}-env exclude each other")
-    ctx.obj.secrets.sources[name] = _Variable(value)
+    ctx.obj.secrets.sources[name] = Variable(value)
 
 
 def _allow_last_try(ctx: click.Context, param: click.Parameter, value: bool) -> None:

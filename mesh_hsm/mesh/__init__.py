@@ -32,6 +32,12 @@ from mesh_hsm.mesh.backup import (
 from mesh_hsm.mesh.connecting import Connected, ConnectionResponse, connect, open_response
 from mesh_hsm.mesh.connection import CombinedKey, ConnectionDevice, open_connection
 from mesh_hsm.mesh.device_keys import BaseKeys, CompositeKeys, OneTimeKey, open_device
+from mesh_hsm.mesh.key_set import (
+    AdministratorKeySet,
+    create_key_set,
+    open_key_set,
+    peek_key_set,
+)
 from mesh_hsm.mesh.keydata import KeyData, confirm
 from mesh_hsm.mesh.pins import Pins, open_pins
 from mesh_hsm.mesh.profile_device import ProfileDevice, open_profile_device
@@ -48,6 +54,7 @@ from mesh_hsm.mesh.witness import witness
 __all__ = [
     "Activated",
     "ActivationDevice",
+    "AdministratorKeySet",
     "BaseKeys",
     "CombinedKey",
     "Composite",
@@ -74,18 +81,21 @@ __all__ = [
     "activate",
     "confirm",
     "connect",
+    "create_key_set",
     "create_profile_master",
     "create_request",
     "drill",
     "open_backup",
     "open_connection",
     "open_device",
+    "open_key_set",
     "open_pins",
     "open_profile_device",
     "open_profile_master",
     "open_published_profile",
     "open_request",
     "open_response",
+    "peek_key_set",
     "read_published",
     "release",
     "seal_backup",

@@ -1,7 +1,8 @@
 """Threshold algebra: what the shares of a key, wherever they live, are worth together.
 
 ``CompositeKey`` decrypts and authenticates with a sum of shares, ``DerivedKey`` signs with a factor
-beside a device's key, ``prove`` and ``verify_proof`` show that a device's key is inside.
+beside a device's key, ``prove`` and ``verify_proof`` show that a device's key is inside, ``deal``
+splits a key for two of three holders.
 """
 
 from mesh_hsm.threshold.additive import combine
@@ -11,14 +12,20 @@ from mesh_hsm.threshold.possession import prove_possession, verify_possession
 from mesh_hsm.threshold.proof import prove, verify_proof
 from mesh_hsm.threshold.recovery import recover_blinded, recover_plain
 from mesh_hsm.threshold.scalar_share import ScalarShare
+from mesh_hsm.threshold.two_of_three import Dealt, PartKey, Place, deal, pair_key
 
 __all__ = [
     "MAX_SHARES",
     "CompositeKey",
+    "Dealt",
     "DerivedKey",
+    "PartKey",
+    "Place",
     "ScalarShare",
     "combine",
+    "deal",
     "derive_public",
+    "pair_key",
     "prove",
     "prove_possession",
     "recover_blinded",
