@@ -47,6 +47,12 @@ def key_set_note(state: State, token: Uri) -> Path:
     return state.home / "keysets" / "interrupted" / f"{name}.json"
 
 
+def key_set_notes(state: State) -> list[Interrupted]:
+    """Every note that a killed ``keyset create`` left."""
+    found = map(load, sorted((state.home / "keysets" / "interrupted").glob("*.json")))
+    return [left for left in found if left is not None]
+
+
 def load(path: Path) -> Interrupted | None:
     """The note that a killed command left. Raises ``FormatError`` for a damaged one."""
     if not path.exists():
