@@ -52,7 +52,7 @@ class AdministratorSecrets:
         return self.remembered[new]
 
     def _find(self, request: SecretRequest) -> bytes:
-        prompt = f"{request.kind} of {self.name}'s {request.subject}"
+        prompt = f"{request.kind} of {self._called(request.subject)}"
         if source := self.command.administrators.get(self.name):
             found = source.read()
         elif terminal.present():
@@ -67,6 +67,9 @@ class AdministratorSecrets:
             raise SecretRequiredError(f"no {prompt} was given")
         return found
 
+    def _called(self, subject: str) -> str:
+        return f"{subject} (administrator {self.name})"
+
     def consents_to_last_try(self, request: SecretRequest) -> bool:
         """As the command does."""
         return self.command.consents_to_last_try(request)
@@ -74,7 +77,7 @@ class AdministratorSecrets:
     def awaiting_touch(self, subject: str) -> AbstractContextManager[None]:
         """As the command does, if it tells people when to touch."""
         if isinstance(self.command, AwaitsTouch):
-            return self.command.awaiting_touch(f"{self.name}'s {subject}")
+            return self.command.awaiting_touch(self._called(subject))
         return nullcontext()
 
 

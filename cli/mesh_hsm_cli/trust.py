@@ -171,8 +171,8 @@ def needed_keys(session: Session) -> dict[Point, str]:
     needed = _device_keys(session)
     for filed in filed_key_sets(session.state):
         key_set = peek_key_set(filed.envelope)
-        for place, point in key_set.points().items():
-            part = f"a part of the key set {filed.name}, of {key_set.name_of(place.holder)}"
+        for point in key_set.points().values():
+            part = f"a part of the key set {filed.name}"
             needed |= dict.fromkeys((point, -point), part)  # devices differ in the sign they show
     if load_mesh(session.state) is not None:
         record, master = own_mesh(session)
