@@ -50,7 +50,8 @@ def verify_key_set(
     peek_key_set(envelope)  # says what is wrong with it, if it is that
     raise CannotVerifyError(
         "no administrator of a Mesh that is known here vouches for this key set",
-        hint="encrypt to it on a machine of its Mesh; decrypting needs no trust: dare decode",
+        hint="encrypt to it on a machine of its Mesh; decrypting needs no trust: dare decode "
+        "--keyset FILE",
     ) from reason
 
 

@@ -178,7 +178,7 @@ def test_what_is_said_of_it(board: Board) -> None:
             assert all(admin["name"] in pair for pair in part["pairs"])
     assert any("nobody can prove" in note for note in shown["notes"])
     spoken = board.admin.ok("keyset", "show", shown["udf"][:14]).out
-    assert "ben: board-BC, for ben and carla" in spoken
+    assert "part: board-BC, with carla" in spoken
     assert "2 of 3 shares" in spoken
     assert "anna, ben, carla" in board.admin.ok("keyset", "list").out
     said = board.admin.run("keyset", "show", "bored")

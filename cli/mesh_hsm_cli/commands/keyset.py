@@ -18,6 +18,8 @@ from mesh_hsm_cli.session import Session
 if TYPE_CHECKING:
     from mesh_hsm.mesh import AdministratorKeySet
 
+_WORTH = 4  # lines that say what the whole is worth, before those of each share
+
 command = noun("Keys that two of three administrators use together.")
 
 
@@ -200,11 +202,13 @@ def lines(shown: dict[str, Any]) -> list[str]:
             ("created", shown["created"]),
         ]
     )
-    custody = {name: value for name, value in shown["custody"].items() if name != "shares"}
-    out += composite_lines({**custody, "shares": shown["custody"]["shares"]}, 0)[:4]
+    out += composite_lines(shown["custody"])[:_WORTH]
     for admin in shown["administrators"]:
+        out += ["", admin["name"]]
         for part in admin["parts"]:
-            pairs = " or ".join(" and ".join(pair) for pair in part["pairs"])
-            out += ["", f"{admin['name']}: {part['label']}, for {pairs}"]
-            out += statement_lines(part["custody"], 2)
+            others = [one for pair in part["pairs"] for one in pair if one != admin["name"]]
+            out += fields([("part", f"{part['label']}, with {' or '.join(others)}")], 2)
+            if part["custody"] != admin["parts"][-1]["custody"]:
+                out += statement_lines(part["custody"], 4)
+        out += statement_lines(admin["parts"][-1]["custody"], 2)
     return [*out, "", *(f"note: {note}" for note in shown["notes"])]
