@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +14,18 @@ from typing import Any
 
 import pytest
 
-from mesh_hsm.errors import ProviderUnavailableError
+from mesh_hsm.custody import Hardware
+from mesh_hsm.errors import ProviderUnavailableError, UnsupportedError
 from mesh_hsm.mesh import create_profile_master, open_profile_master
-from mesh_hsm.provider import KeySpec, Use
-from mesh_hsm.secret_source import FixedSecrets, SecretKind
+from mesh_hsm.provider import Capability, DeviceKey, KeySpec, Token, TokenInfo, Use
+from mesh_hsm.secret_source import FixedSecrets, SecretKind, SecretRequest
 from mesh_hsm.testing.softhsm import Softhsm
 from mesh_hsm.uri import Uri
+from mesh_hsm_cli import new_key_set
+from mesh_hsm_cli.administrator_secrets import AdministratorSecrets
+from mesh_hsm_cli.commands import keyset
+from mesh_hsm_cli.new_key_set import NewKeySet
+from mesh_hsm_cli.secret_options import CommandSecrets, Variable
 from mesh_hsm_software import SoftwareProvider
 from tests.cli.conftest import PASSPHRASE, STORE, Home, Run, World, on_terminal
 from tests.simulators.pkcs11.interposer import Action, Interposer, Rule
@@ -502,3 +510,113 @@ def test_a_key_that_is_no_part_is_passed_over(board: Board) -> None:
     assert "opening with anna and carla" in board.decode("anna", "carla").err
     board.unplug("carla")
     assert "that of ben or carla" in board.decode("anna", "ben").err
+
+
+# -- what no three tokens here show ----------------------------------------------------------------
+
+
+class Bare(Token):
+    """A device that makes keys and takes none from outside."""
+
+    def __init__(self) -> None:
+        uri = Uri.parse("bare:")
+        self.info = TokenInfo(uri, "bare", "nobody", "none", None, None, Hardware.CLAIMED)
+
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset()
+
+    def keys(self) -> list[DeviceKey]:
+        return []
+
+    def key(self, uri: Uri) -> DeviceKey:
+        raise NotImplementedError
+
+    generate = delete = key  # type: ignore[assignment]  never called
+
+    def close(self) -> None: ...
+
+
+def test_a_token_that_takes_nothing_from_outside() -> None:
+    wanted = NewKeySet("board", (), None, None, Path("out"))
+    with pytest.raises(UnsupportedError, match="no keys from outside") as caught:
+        new_key_set._specs(dict.fromkeys("ABC", Bare()), wanted)
+    assert caught.value.uri == "bare:"
+
+
+def test_no_curve_in_common(empty: Board) -> None:
+    """Tokens that sign alone."""
+    conf = Path(empty.admin.env["SOFTHSM2_CONF"])
+    conf.write_text(conf.read_text() + "slots.mechanisms = CKM_EC_KEY_PAIR_GEN,CKM_ECDSA\n")
+    arguments = ("keyset", "create", "--name", "board", *empty.tokens(), *empty.given(*NAMES))
+    done = empty.admin.run(*arguments, secrets={"passphrase": STORE})
+    assert done.code == 6
+    assert "no curve in common" in done.err
+
+
+def test_three_key_files(world: World) -> None:
+    """They work like devices, each under a passphrase of its own, and are said to be files."""
+    home = Home(world.admin.folder, {f"PIN_{name}": f"the phrase of {name}" for name in NAMES})
+    tokens = (w for n in NAMES for w in ("--token", f"{n}=soft:store={n}"))
+    given = tuple(w for n in NAMES for w in ("--admin-pin-env", f"{n}=PIN_{n}"))
+    create = ("keyset", "create", "--name", "files", "--dealer", "dora", *tokens, *given)
+    made = home.ok(*create, secrets={"passphrase": STORE})
+    assert "anna is a FILE, not a device" in made.err
+    assert "known by: the dealer: dora" in made.out
+    (home.folder / "letter").write_text("hello")
+    home.ok("dare", "encode", "letter", "-r", "files")
+    assert home.ok("dare", "decode", "letter.dare", *given[2:]).out == "hello"
+
+
+def test_parts_of_one_token_that_differ_are_shown_apart(board: Board) -> None:
+    shown = board.admin.ok("keyset", "show", "board", "--json").json["keyset"]
+    part = shown["administrators"][1]["parts"][0]
+    part["custody"] = part["custody"] | {"firmware": "9.9"}
+    said = "\n".join(keyset.lines(shown))
+    assert said.count("9.9") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"[1]"])
+def test_a_file_that_is_no_key_set_is_no_recipient(board: Board, content: bytes) -> None:
+    (board.folder / "x.dare").write_bytes(content)
+    for name in ("../x.dare", "../letter.dare"):
+        assert board.admin.run("dare", "encode", "../letter", "-r", name, "--force").code in (3, 7)
+
+
+def test_what_fits_several_key_sets_fits_none(board: Board) -> None:
+    (path,) = (board.admin.state / "keysets").glob("*.json")
+    shutil.copy(path, path.with_name("copy.json"))
+    done = board.admin.run("keyset", "show", "board")
+    assert (done.code, "fits 2 key sets" in done.err) == (4, True)
+
+
+def test_one_answer_serves_all_keys_of_an_administrator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked once, counted aloud; what is no PIN of his is asked as the command asks it."""
+    said: list[str] = []
+    command = CommandSecrets(said.append)
+    command.remembered[SecretKind.OWNER_AUTH, "TPM"] = b"owner"
+    command.last_try = True
+    monkeypatch.setenv("PIN_ANNA", "2718")
+    command.administrators["anna"] = Variable("PIN_ANNA")
+    anna = AdministratorSecrets("anna", command)
+    for kind in (SecretKind.PIN, SecretKind.NEW_PIN, SecretKind.PIN):
+        assert anna.secret(SecretRequest(kind, "key", 3)) == b"2718"
+        monkeypatch.delenv("PIN_ANNA", raising=False)
+    assert said == 3 * ["key: 3 tries left"]
+    assert anna.secret(SecretRequest(SecretKind.OWNER_AUTH, "TPM")) == b"owner"
+    assert anna.consents_to_last_try(SecretRequest(SecretKind.PIN, "key", 1))
+    assert "2718" not in repr(anna) + repr(command)
+    with anna.awaiting_touch("key"):
+        pass
+
+
+def test_whose_device_waits_for_a_touch() -> None:
+    waiting: list[str] = []
+
+    class Touching(CommandSecrets):
+        @contextmanager
+        def awaiting_touch(self, subject: str) -> Iterator[None]:
+            waiting.append(subject)
+            yield
+
+    with AdministratorSecrets("anna", Touching(print)).awaiting_touch("slot 9d"):
+        assert waiting == ["slot 9d (administrator anna)"]

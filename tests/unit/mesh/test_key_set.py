@@ -334,6 +334,11 @@ def test_a_device_that_did_not_take_its_part(mesh: Any, now: Any, dealt: Dealt) 
         create(mesh, now, dealt, held=held | {PLACES[3]: liar})
 
 
+def test_parts_that_are_not_five(signed: Any) -> None:
+    with pytest.raises(FormatError, match="five parts"):
+        replace(signed.value, parts=signed.value.parts[:4])
+
+
 def test_a_device_that_forgets_its_dealer(mesh: Any, now: Any, dealt: Dealt) -> None:
     with pytest.raises(FormatError, match="dealer has known it"):
         create(mesh, now, dealt, held=in_devices(dealt, imported(known_by=())))
