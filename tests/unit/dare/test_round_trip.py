@@ -118,8 +118,9 @@ def test_only_keys_that_are_named_are_asked(decryptor: Any) -> None:
 @pytest.mark.parametrize("first", [0, 1])
 def test_the_first_key_that_is_named_is_asked(decryptor: Any, first: int) -> None:
     """Whatever the order of recipients: a reader puts the key first that costs least to use."""
-    one, other = (decryptor("P-384", f"order {number}") for number in (first, 1 - first))
-    envelope = dare.seal(b"x", recipients=[dare.Recipient(key.public) for key in (one, other)])
+    keys = [decryptor("P-384", f"order {number}") for number in (0, 1)]
+    envelope = dare.seal(b"x", recipients=[dare.Recipient(key.public) for key in keys])
+    one, other = keys[first], keys[1 - first]
     asked = other.asked
     assert dare.unseal(envelope, keys=[one, other]).report.opened_by == udf_of(one.public)
     assert other.asked == asked
