@@ -52,7 +52,7 @@ def make_key(
     """
     spec = _spec(token, wanted)
     clear_interrupted(session, token)
-    undo.new_file(interrupted.mesh_note(session.state))
+    undo.new_note(interrupted.mesh_note(session.state))
     undo.new_key(token, spec.label)
     note = interrupted.Interrupted(str(token.info.uri))
     note.announce(interrupted.mesh_note(session.state), spec.label)

@@ -67,7 +67,7 @@ def init_device(
         note_path = interrupted.device_note(session.state)
         interrupted.clear(session, token, note_path)
         specs = _specs(token, wanted)  # every refusal comes before the first key
-        undo.new_file(note_path)
+        undo.new_note(note_path)
         note = interrupted.Interrupted(str(token.info.uri))
         keys: dict[str, DeviceKey] = {}
         for (member, *_), spec in zip(KEYS, specs, strict=True):

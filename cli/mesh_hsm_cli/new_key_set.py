@@ -74,7 +74,7 @@ def new_key_set(session: Session, wanted: NewKeySet, now: datetime) -> Signed[Ad
             for holder, token in tokens.items():
                 note = interrupted.key_set_note(session.state, token.info.uri)
                 interrupted.clear(session, token, note)
-                undo.new_file(note)
+                undo.new_note(note)
                 noted = interrupted.Interrupted(str(token.info.uri))
                 for place in places_of(holder):
                     undo.new_key(token, specs[place].label)
