@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh_hsm.errors import ConflictError, NotFoundError
+from mesh_hsm.errors import ConflictError, NotFoundError, StorageError
 from mesh_hsm.testing.virtual_yubikey import VirtualYubiKey
 from mesh_hsm.testing.virtual_yubikey import pcsc_wire as wire
 from mesh_hsm.testing.virtual_yubikey.pcsc_service import PcscService
@@ -108,7 +108,7 @@ def test_nothing_stays_but_what_was_there(tmp_path: Path) -> None:
 
 
 def test_a_socket_that_cannot_be_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="AF_UNIX path too long"):
+    with pytest.raises(StorageError, match="AF_UNIX path too long"):
         PcscService(path=tmp_path / ("x" * 200))
     assert list(tmp_path.iterdir()) == []
 
