@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -102,7 +103,18 @@ def test_it_says_on_stderr_alone_that_it_is_a_simulator(home: Home) -> None:
 def test_what_cannot_be_is_said_and_nothing_stays(
     home: Home, options: tuple[str, ...], code: int, said: str
 ) -> None:
-    done = home.run(*RUNNER, *options, env={"TMPDIR": str(home.folder)})
+    with TemporaryDirectory(prefix="y-") as folder:  # pytest's are too long for a socket
+        done = home.run(*RUNNER, *options, env={"TMPDIR": folder})
+        assert list(Path(folder).iterdir()) == []
     assert done.code == code
     assert said in done.err
-    assert list(home.folder.iterdir()) == []
+
+
+def test_a_temporary_folder_that_is_too_long_is_said(home: Home) -> None:
+    folder = home.folder / ("x" * 100)
+    folder.mkdir()
+    done = home.run(*RUNNER, "true", env={"TMPDIR": str(folder)})
+    assert done.code == 12
+    assert "AF_UNIX path too long" in done.err
+    assert "hint: set TMPDIR to a shorter path" in done.err
+    assert list(folder.iterdir()) == []

@@ -60,7 +60,10 @@ class PcscProcess:
         self._output = cast("IO[bytes]", self._process.stdout)
         if not self._output.readline():
             self._remove()
-            raise DeviceError("the private PC/SC service has not started")
+            raise DeviceError(
+                "the private PC/SC service has not started",
+                hint="it says why on standard error; TMPDIR may be too long a path for a socket",
+            )
         self._control = self._connect()
 
     @property

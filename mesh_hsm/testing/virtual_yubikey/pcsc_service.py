@@ -18,7 +18,7 @@ from socket import AF_UNIX, MSG_DONTWAIT, SHUT_RDWR, SOCK_STREAM, socket
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from mesh_hsm.errors import ConflictError, FormatError, NotFoundError
+from mesh_hsm.errors import ConflictError, FormatError, NotFoundError, StorageError
 from mesh_hsm.testing.virtual_yubikey import pcsc_wire as wire
 from mesh_hsm.testing.virtual_yubikey.pcsc_reader import Connection, Reader, RefusedError
 from mesh_hsm.testing.virtual_yubikey.pcsc_wire import Command, Disposition, Result
@@ -34,7 +34,8 @@ class PcscService:
     """A running service. A context manager; ``environment`` is what leads a process to it.
 
     ``path`` is where its socket is to be, in a folder that is there; else it makes one.
-    libpcsclite looks at the environment once in the life of a process.
+    libpcsclite looks at the environment once in the life of a process. Raises ``StorageError``
+    where no socket can be, as beyond the 107 octets that a path of one may have.
     """
 
     def __init__(self, devices: Iterable[VirtualYubiKey] = (), path: Path | None = None) -> None:
@@ -50,6 +51,11 @@ class PcscService:
                 self.add(device)
             self._listener.bind(str(self.path))
             self._listener.listen()
+        except OSError as error:
+            self._remove()
+            raise StorageError(
+                f"no socket can be at {self.path}: {error}", hint="set TMPDIR to a shorter path"
+            ) from error
         except BaseException:
             self._remove()
             raise

@@ -16,7 +16,7 @@ from ykman.piv import get_pivman_data, get_pivman_protected_data
 from yubikit.core.smartcard import ApduError, SmartCardConnection
 from yubikit.piv import KEY_TYPE, PIN_POLICY, SLOT, TOUCH_POLICY, InvalidPinError, PivSession
 
-from mesh_hsm.errors import ConflictError, NotFoundError
+from mesh_hsm.errors import ConflictError, DeviceError, NotFoundError
 from mesh_hsm.testing.virtual_yubikey import VirtualYubiKey
 from mesh_hsm.testing.virtual_yubikey.pcsc_process import PcscProcess, in_process
 from mesh_hsm.testing.virtual_yubikey.rig import PIN, YubiKeyRig
@@ -182,6 +182,11 @@ def test_ykman_s_pkill_reaches_nobody_and_others_do(virtual_yubikey: YubiKeyRig)
 def test_a_process_has_one_service(virtual_yubikey: YubiKeyRig) -> None:
     service = in_process()
     assert in_process() is service
+    before = set(threading.enumerate())
+    virtual_yubikey.unplug(virtual_yubikey.add())
+    for each in set(threading.enumerate()) - before:
+        each.join(30)
+        assert not each.is_alive()
     with pytest.raises(ConflictError, match="already"):
         service.add(virtual_yubikey.device)
     with pytest.raises(NotFoundError):
@@ -235,3 +240,9 @@ def test_a_process_that_has_looked_for_cards_is_told_so(tmp_path: object) -> Non
         [sys.executable, "-c", USED], env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.startswith("this process has used another PC/SC service already | start")
+
+
+def test_a_service_that_does_not_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(DeviceError, match="has not started"):
+        PcscProcess()

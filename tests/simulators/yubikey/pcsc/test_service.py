@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh_hsm.errors import ConflictError, NotFoundError
+from mesh_hsm.errors import ConflictError, NotFoundError, StorageError
 from mesh_hsm.testing.virtual_yubikey import VirtualYubiKey
 from mesh_hsm.testing.virtual_yubikey import pcsc_wire as wire
 from mesh_hsm.testing.virtual_yubikey.pcsc_service import PcscService
@@ -108,7 +108,7 @@ def test_nothing_stays_but_what_was_there(tmp_path: Path) -> None:
 
 
 def test_a_socket_that_cannot_be_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="AF_UNIX path too long"):
+    with pytest.raises(StorageError, match="AF_UNIX path too long"):
         PcscService(path=tmp_path / ("x" * 200))
     assert list(tmp_path.iterdir()) == []
 
@@ -330,10 +330,13 @@ def test_others_wait_for_a_transaction(client: Client, other: Client, name: str)
 def test_a_new_connection_waits_for_a_transaction(client: Client, other: Client, name: str) -> None:
     card = client.connect(name).card
     assert client.begin(card) == 0
+    assert other.connect(name, Share.EXCLUSIVE).rv == Result.SHARING_VIOLATION  # without waiting
     other.send(Command.CONNECT, wire.Connect(other.context, name.encode(), 2, 2, 0, 0, 9))
-    assert client.transmit(card, SELECT_PIV)[0] == 0
-    assert client.disconnect(card) == 0
-    assert other.receive(wire.Connect).rv == 0
+    for _ in range(20):
+        assert client.transmit(card, SELECT_PIV)[0] == 0
+    assert client.end_transaction(card, Disposition.RESET) == 0
+    connected = other.receive(wire.Connect)
+    assert connected.rv == other.status(connected.card) == 0  # it came after the reset
 
 
 # -- removal -------------------------------------------------------------------------------------
@@ -370,6 +373,7 @@ def test_a_reader_that_is_gone_is_said(
     service: PcscService, client: Client, other: Client, name: str, device: VirtualYubiKey
 ) -> None:
     card, second = client.connect(name).card, other.connect(name).card
+    verify(client, card)
     assert client.begin(card) == 0
     other.send(Command.DISCONNECT, wire.Ending(second, Disposition.RESET, 9))  # waits
     service.remove(device)
@@ -378,6 +382,7 @@ def test_a_reader_that_is_gone_is_said(
     assert client.transmit(card, SELECT_PIV) == (Result.READER_UNAVAILABLE, b"")
     assert client.reconnect(card) == Result.READER_UNAVAILABLE
     assert client.disconnect(card, Disposition.UNPOWER) == 0
+    assert device.transmit(IS_VERIFIED) == OK  # nobody has reset what may be elsewhere by now
     assert client.connect(name).rv == Result.UNKNOWN_READER
 
 
