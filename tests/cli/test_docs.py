@@ -15,6 +15,8 @@ from tests.cli.conftest import PASSPHRASE, PIN, PROGRAM, Home
 
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorial"
 ANSWERS = [
+    (rb"PUK of YubiKey [^\n]*: $", b"31415926"),
+    (rb"PIN of YubiKey [^\n]*: $", b"271828"),
     (rb"(?i)PIN of [^\n]*: $", PIN),
     (rb"(?i)passphrase of [^\n]*: $", PASSPHRASE),
     (rb"\[y/N\]: $", b"y"),
@@ -29,7 +31,13 @@ def commands(page: Path) -> Iterator[tuple[str, str, list[str]]]:
             yield machine, command, shown.splitlines()
 
 
-def talk(home: Home, command: str, cwd: Path) -> tuple[int, str]:
+def answers(shown: list[str]) -> list[tuple[bytes, bytes]]:
+    """What a page's reader types: what it shows after a question, else the usual."""
+    typed = [line.partition("]: ") for line in shown if "[y/N]: " in line]
+    return [(re.escape(f"{ask}]: ".encode()) + b"$", say.encode()) for ask, _, say in typed]
+
+
+def talk(home: Home, command: str, cwd: Path, shown: list[str]) -> tuple[int, str]:
     """Run a shell command on a terminal of its own, and answer what is asked."""
     pid, screen = os.forkpty()
     if pid == 0:  # pragma: no cover  the child is another program
@@ -45,7 +53,7 @@ def talk(home: Home, command: str, cwd: Path) -> tuple[int, str]:
         except OSError:  # Linux: the other side is gone
             break
         seen += octets
-        for question, answer in ANSWERS:
+        for question, answer in answers(shown) + ANSWERS:
             if re.search(question, seen[answered:]):
                 answered = len(seen)
                 os.write(screen, answer + b"\n")
@@ -60,9 +68,19 @@ def plain(text: str) -> str:
     return re.sub(r"[ \t]+", " ", re.sub(r"\x1b\[[0-9;]*m", "", text))
 
 
+def yubikeys(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Two YubiKeys as they leave the factory, plugged into every machine of a page."""
+    rig = request.getfixturevalue("factory_yubikey")
+    rig.add()
+    return {"PCSCLITE_CSOCK_NAME": rig.environment["PCSCLITE_CSOCK_NAME"]}
+
+
 @pytest.mark.parametrize("page", sorted(TUTORIALS.glob("*.md")), ids=lambda page: page.stem)
-def test_a_tutorial_s_commands_do_what_it_says(page: Path, tmp_path: Path) -> None:
+def test_a_tutorial_s_commands_do_what_it_says(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     found = list(commands(page))
+    plugged = yubikeys(request) if "YubiKey" in page.read_text() else {}
     if page.stem == "laptop-tpm":
         assert len(found) > 10
     with Swtpm() as tpm:
@@ -70,9 +88,9 @@ def test_a_tutorial_s_commands_do_what_it_says(page: Path, tmp_path: Path) -> No
         for machine, command, shown in found:
             if machine not in homes:
                 (tmp_path / machine).mkdir()
-                env = {"MESH_HSM_TPM2_TCTI": tpm.tcti}
+                env = {"MESH_HSM_TPM2_TCTI": tpm.tcti} | plugged
                 homes[machine] = Home(tmp_path / machine, env)
-            code, seen = talk(homes[machine], command, tmp_path)
+            code, seen = talk(homes[machine], command, tmp_path, shown)
             assert code == 0, f"{command}\n{seen}"
             rest = plain(seen)
             for line in shown:

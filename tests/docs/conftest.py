@@ -16,6 +16,8 @@ starts with a connected device. In what a page shows,
     <!-- world: connected -->      (anywhere) the page starts with a connected device, laptop
     <!-- world: hsm -->            (anywhere) every machine but admin sees an HSM that is empty:
                                    SoftHSM, wherever it is, at the place that the page names
+    <!-- world: yubikeys -->       (anywhere) the page starts where the tutorial on YubiKeys ends,
+                                   and has a third one, new
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ import pytest
 
 from mesh_hsm.testing.softhsm import Softhsm
 from mesh_hsm.testing.swtpm import Swtpm
+from mesh_hsm.testing.virtual_yubikey.rig import YubiKeyRig, rig_in_process
+from tests.cli.test_docs import commands
 
 ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(
@@ -55,6 +59,8 @@ _SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _QUESTION = re.compile(r"[^\n]*(?:\bof [^\n]*|again|\[y/N\]): \Z")
 PIN, PASSPHRASE = b"2718-2818\n", b"correct horse battery staple\n"
+YUBIKEY_PIN, YUBIKEY_PUK = b"271828\n", b"31415926\n"
+TUTORIAL = ROOT / "docs/tutorial/yubikey-administrator.md"
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ class Reader:
     folder: Path
     tcti: str
     hsm: Softhsm | None = None
+    yubikeys: YubiKeyRig | None = None
     udfs: dict[str, str] = field(default_factory=dict)
     names: dict[str, object] = field(default_factory=lambda: {"__name__": "page"})
 
@@ -142,14 +149,19 @@ class Reader:
 
     def _answer(self, question: str, shown: str) -> bytes:
         if question.endswith("[y/N]: "):
-            assert f"{question}y\n" in shown, f"the page does not show the question {question!r}"
-            return b"y\n"
+            typed = re.search(re.escape(question) + r"([yn])\n", shown)
+            assert typed, f"the page does not show the question {question!r}"
+            return typed[1].encode() + b"\n"
+        if "YubiKey" in question:
+            return YUBIKEY_PUK if "PUK" in question else YUBIKEY_PIN
         return PASSPHRASE if "passphrase" in question.lower() else PIN
 
     def _environment(self, machine: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if "MESH_HSM" not in name}
         if self.hsm is None or machine == "admin":
             kept["MESH_HSM_PKCS11_MODULE"] = ""  # not the HSMs that this machine may have
+        if self.yubikeys is not None:
+            kept |= {"PCSCLITE_CSOCK_NAME": self.yubikeys.environment["PCSCLITE_CSOCK_NAME"]}
         return kept | {
             "MESH_HSM_HOME": str(self.folder / machine),
             "MESH_HSM_TPM2_TCTI": self.tcti,
@@ -210,6 +222,28 @@ def _connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         yield reader
 
 
+@dataclass
+class Toured:
+    """The end of the tutorial on YubiKeys: its folder and TPM, and what the two YubiKeys hold."""
+
+    reader: Reader
+    states: list[bytes]
+
+
+@pytest.fixture(scope="session")
+def _toured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toured]:
+    with Swtpm() as tpm, rig_in_process(factory=True) as rig:
+        rig.add()
+        reader = Reader(tmp_path_factory.mktemp("toured"), tpm.tcti, yubikeys=rig)
+        for machine, command, shown in commands(TUTORIAL):
+            code, seen = reader._type(machine, command, "\n".join(shown) + "\n")
+            assert code == 0, f"{command}\n{seen}"
+        states = [one.device.save() for one in rig.keys]
+        for one in list(rig.keys):  # out again: every page plugs in its own
+            rig.unplug(one)
+        yield Toured(reader, states)
+
+
 @pytest.fixture
 def reader(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -225,7 +259,18 @@ def reader(
     if "<!-- world: hsm -->" in text:
         hsm = request.getfixturevalue("softhsm_token")
         hsm.clear()
-    if "<!-- world: connected -->" in text:
+    yubikeys: YubiKeyRig | None = None
+    if "<!-- world: yubikeys -->" in text:
+        toured: Toured = request.getfixturevalue("_toured")
+        tcti = toured.reader.tcti
+        for machine in ("admin", "laptop"):
+            shutil.copytree(toured.reader.folder / machine, tmp_path / machine)
+        shutil.copy(toured.reader.folder / "mesh-backup.json", tmp_path)
+        yubikeys = request.getfixturevalue("factory_yubikey")
+        for one, state in zip((yubikeys.first, yubikeys.add()), toured.states, strict=True):
+            one.device.load(state)
+        yubikeys.add()
+    elif "<!-- world: connected -->" in text:
         connected: Reader = request.getfixturevalue("_connected")
         tcti = connected.tcti
         for machine in ("admin", "laptop"):
@@ -236,4 +281,4 @@ def reader(
         tcti = request.getfixturevalue("swtpm").tcti
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MESH_HSM_TPM2_TCTI", tcti)
-    return Reader(tmp_path, tcti, hsm)
+    return Reader(tmp_path, tcti, hsm, yubikeys)

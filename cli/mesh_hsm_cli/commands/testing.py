@@ -99,6 +99,7 @@ def _variables(token: HsmToken, suffix: str) -> dict[str, str]:
     show_default=True,
     help="How many; the second one's serial number is the next, its variables end in _2.",
 )
+@click.option("--factory", is_flag=True, help="As it leaves the factory: not yet set up.")
 @click.option(
     "--touch",
     type=click.Choice(["automatic", "never"]),
@@ -113,6 +114,7 @@ def yubikey(
     firmware: str,
     serial: int,
     count: int,
+    factory: bool,
     touch: Literal["automatic", "never"],
     program: tuple[str, ...],
 ) -> None:
@@ -132,7 +134,7 @@ def yubikey(
     with (
         signals_held(),
         PcscService() as service,
-        YubiKeyRig(service, serial=serial, firmware=version) as rig,
+        YubiKeyRig(service, serial=serial, firmware=version, factory=factory) as rig,
     ):
         for number in range(1, count):
             rig.add(serial + number, version)
