@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from mesh_hsm.custody import TouchPolicy
+from mesh_hsm.custody import PinPolicy, TouchPolicy
 from mesh_hsm.errors import ConflictError, NotFoundError, VerificationError
 from mesh_hsm.mesh import (
     SIGNATURES_PER_DEVICE,
@@ -91,7 +91,7 @@ def connect_devices(
     plans = _plans(session, wanted, replacing)
     by = choose_administrator(session, record, administrator)
     called = by.administrator.label
-    _say_who_signs(session, by, len(wanted))
+    _say_who_signs(session, by, len(wanted), several=len(record.administrators) > 1)
     done: list[Vouched] = []
     uri = Uri.parse(by.administrator.uri)
     try:
@@ -146,14 +146,21 @@ def _plans(
     return plans
 
 
-def _say_who_signs(session: Session, by: AtHand, devices: int) -> None:
-    """Say beforehand whose key signs, and how often its device will ask for a touch."""
+def _say_who_signs(session: Session, by: AtHand, devices: int, *, several: bool) -> None:
+    """Say beforehand whose key signs and how often, hence for how many touches it will ask.
+
+    Nothing is said where there is no choice and nobody is waited for.
+    """
+    custody = by.custody
+    waits = custody.touch is not TouchPolicy.NONE or custody.pin is PinPolicy.ALWAYS
+    if not (waits or several):
+        return
     count = devices * SIGNATURES_PER_DEVICE
     each = f", {SIGNATURES_PER_DEVICE} for each device" if devices > 1 else ""
     text = f"{by.administrator.label} signs {count} times{each}"
-    if by.custody.touch is TouchPolicy.ALWAYS:
+    if custody.touch is TouchPolicy.ALWAYS:
         text += f": {by.info.label} will ask for {count} touches"
-    elif by.custody.touch is TouchPolicy.CACHED:
+    elif custody.touch is TouchPolicy.CACHED:
         text += f": {by.info.label} will ask for a touch, and again when it has forgotten it"
     session.output.notice(text)
 

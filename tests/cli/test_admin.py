@@ -456,6 +456,25 @@ def test_a_device_s_record_from_an_old_copy_still_knows_what_was_seen(two: Two) 
     assert two.laptop.ok("mesh", "show", "--json").json["mesh"]["version"] == 3
 
 
+def test_an_old_response_is_not_activated_where_a_newer_version_was_seen(two: Two) -> None:
+    phone, udf = two.request("phone")
+    two.admin.ok(
+        *("device", "connect", "../phone.request.dare", "--out", "../r", "--confirm-udf", udf),
+        *("--administrator", "spare"),
+        secrets=SECRET,
+    )
+    two.admin.ok("admin", "remove", "spare", "--void-all", "--yes", secrets=STORED)
+    shutil.copytree(two.admin.state / "seen", phone.state / "seen")
+    before = tree(two.folder)
+    done = phone.run(
+        *("device", "activate", "../r", "--out", "../c", "--confirm-udf", two.mesh, "--json"),
+        secrets=SECRET,
+    )
+    assert (done.code, done.error["type"]) == (7, "VerificationError")
+    assert "older than version 3" in done.error["message"]
+    assert tree(two.folder) == before
+
+
 def test_what_is_kept_of_another_mesh_or_record_is_not_believed(two: Two) -> None:
     (seen,) = (two.admin.state / "seen").iterdir()
     value = json.loads(seen.read_text())

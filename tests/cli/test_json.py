@@ -21,7 +21,7 @@ LEFT_OUT = {"custody statement", "report"}
 @cache
 def sections() -> dict[str, Any]:
     """The example of each section."""
-    found = re.findall(r"^##+ ([\w ]+)\n(.*?)(?=^##|\Z)", PAGE.read_text(), re.M | re.S)
+    found = re.findall(r"^##+ ([\w -]+)\n(.*?)(?=^##|\Z)", PAGE.read_text(), re.M | re.S)
     examples = {title: re.search(r"```json\n(.*?)```", text, re.S) for title, text in found}
     return {title: json.loads(found[1]) for title, found in examples.items() if found}
 
@@ -151,7 +151,7 @@ def test_every_command_s_json(world: World, softhsm_token: Softhsm) -> None:
     done["mesh move-master"] = fresh.ok(
         *move, secrets=backup | {"store-passphrase": STORE + b"\n" + STORE}
     )
-    gone = ("admin", "remove", "mesh-administrator", "--void", "tablet", "--yes", "--json")
+    gone = ("admin", "remove", "mesh-administrator", "--void", udf, "--yes", "--json")
     done["admin remove"] = fresh.ok(*gone, secrets=store)
     done["mesh export"] = fresh.ok("mesh", "export", "--out", "mesh.dare", "--json")
     done["device update"] = fresh.ok("device", "update", "mesh.dare", "--json", secrets=secret)

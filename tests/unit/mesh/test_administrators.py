@@ -27,6 +27,7 @@ from mesh_hsm.errors import (
 from mesh_hsm.mesh import (
     SIGNATURES_PER_DEVICE,
     Composite,
+    ConnectionDevice,
     Pins,
     ProfileMaster,
     Seen,
@@ -40,7 +41,7 @@ from mesh_hsm.mesh import (
     verify_connection,
     verify_own_connection,
 )
-from mesh_hsm.mesh.signed import CONTENT_TYPE, seal_object, sign_object
+from mesh_hsm.mesh.signed import CONTENT_TYPE, Vouched, open_object, seal_object, sign_object
 from mesh_hsm.mesh.wire import encode
 from tests.unit.mesh.conftest import NOW
 
@@ -264,6 +265,14 @@ def test_around_a_survivor_s_payload_another_envelope_proves_nothing(
     for name, one in refused.items():
         with pytest.raises(VerificationError):
             pytest.fail(f"{name}: {check(one)}")
+
+
+def test_a_voucher_for_another_payload_is_none(mesh: Any, history: History) -> None:
+    envelope = history.survivor.envelope
+    vouched = Vouched(history.survivor.digest, mesh.master.public)
+    assert open_object(envelope, ConnectionDevice, (), vouched=vouched).signer == vouched.by
+    with pytest.raises(VerificationError, match="not signed by whom"):
+        open_object(envelope, ConnectionDevice, (), vouched=replace(vouched, digest=bytes(64)))
 
 
 def test_an_altered_survivor_is_void(history: History, check: Callable[..., Any]) -> None:

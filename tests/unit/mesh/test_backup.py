@@ -24,6 +24,7 @@ from mesh_hsm.mesh import (
     NoBackup,
     backup,
     drill,
+    drill_again,
     open_backup,
     release,
     seal_backup,
@@ -78,6 +79,28 @@ def test_the_drill_fails_on_other_keys(keys: EscrowedKeySet, data: bytes) -> Non
     for other in (EscrowedKeySet.draw().publics, replace(keys.publics, escrow=None)):
         with pytest.raises(VerificationError, match="other keys"):
             drill(data, PASSPHRASE, other)
+
+
+def test_a_backup_is_drilled_again_whoever_administers_now(
+    keys: EscrowedKeySet, data: bytes
+) -> None:
+    publics = keys.publics
+    assert publics.escrow is not None
+    again, drilled = drill_again(data, PASSPHRASE, publics.master, [X448.base, publics.escrow])
+    assert (again, drilled.publics) == (keys, publics)
+    assert release(again, drilled)[0].public == publics.master
+    for master, escrow in (
+        (publics.administrator, [publics.escrow]),
+        (publics.master, []),
+        (publics.master, [X448.base]),
+    ):
+        with pytest.raises(VerificationError, match="other keys"):
+            drill_again(data, PASSPHRASE, master, escrow)
+    bare = replace(keys, escrow_seed=None)
+    without = seal_backup(bare, PASSPHRASE)
+    assert drill_again(without, PASSPHRASE, publics.master, [])[0] == bare
+    with pytest.raises(VerificationError, match="other keys"):
+        drill_again(without, PASSPHRASE, publics.master, [publics.escrow])
 
 
 def test_the_drill_fails_on_another_passphrase(keys: EscrowedKeySet, data: bytes) -> None:
