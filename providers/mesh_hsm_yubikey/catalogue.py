@@ -5,16 +5,20 @@ Open this file for how an interrupted step is recognised and tidied up.
 
 from __future__ import annotations
 
+from typing import Final
+
 from yubikit.core.smartcard import SW, ApduError
 from yubikit.piv import KEY_TYPE, OBJECT_ID, PIN_POLICY, SLOT, TOUCH_POLICY, PivSession
 
 from mesh_hsm.errors import NotFoundError
-from mesh_hsm.provider import Use
 from mesh_hsm_yubikey import directory, slot_state, slots
 from mesh_hsm_yubikey.directory import Directory, Entry
 from mesh_hsm_yubikey.firmware import Feature
 from mesh_hsm_yubikey.points import point_of
 from mesh_hsm_yubikey.slot_state import Origin
+
+_WORTHLESS: Final = (KEY_TYPE.ECCP256, PIN_POLICY.ALWAYS, TOUCH_POLICY.NEVER)
+"""The key that overwrites another."""
 
 
 def read(piv: PivSession) -> Directory | None:
@@ -37,7 +41,8 @@ def true_entries(piv: PivSession) -> list[Entry]:
 def is_true(piv: PivSession, entry: Entry) -> bool:
     """Whether the slot holds the entry's key.
 
-    Below 5.3 the card says that of generated keys only; of an imported one the entry is believed.
+    Below 5.3 the card says that of generated keys only; of an imported one the entry is believed,
+    as its slot held a generated one before (see ``creating.import_key``).
     """
     if entry.public is None:
         return False
@@ -49,35 +54,32 @@ def is_true(piv: PivSession, entry: Entry) -> bool:
 
 def find(piv: PivSession, slot: SLOT, uri: str) -> Entry:
     """Our key in this slot. Raises ``NotFoundError``, which says what is there instead."""
-    entries = (read(piv) or Directory()).entries
-    entry = next((one for one in entries if one.slot == slot), None)
+    found = read(piv) or Directory()
+    entry = found.entry(slot)
     if entry is not None and is_true(piv, entry):
         return entry
     state = slot_state.read(piv, slot)
-    said = "nothing" if state is None else "a key that was not made with mesh-hsm"
+    said = "a key that was not made with mesh-hsm"
+    if state is None:
+        said = "nothing"
+    elif entry is not None or is_spent(found, slot):
+        said = "nothing of worth: a key was overwritten there, or something was cut off"
     raise NotFoundError(
         f"slot {slots.name(slot)} of the YubiKey holds {said}", hint="mesh-hsm key list", uri=uri
     )
 
 
 def tidy(piv: PivSession) -> Directory:
-    """The directory without entries that are not true, written so. Needs the management key.
+    """The directory as the slots bear it out, written so. Needs the management key.
 
-    A key whose generation was cut off before its entry was finished is removed: one that is just
-    what was being made, in a slot that was empty then and has no certificate now.
+    What a step that was cut off has left is destroyed: a key that is just what was being made, in a
+    slot that was empty then and has no certificate now. Below 5.7, where no key is deleted, it is
+    noted as spent: nobody knows it.
     """
     found = read(piv) or Directory()
     kept = found
-    for entry in found.entries:
-        if is_true(piv, entry):
-            continue
-        kept = kept.without(entry.slot)
-        if entry.public is None and _is_orphan(piv, entry):
-            kept = discard(piv, kept, entry.slot)
-    for slot, public in kept.spent:
-        state = slot_state.read(piv, slot)
-        if state is None or state.public != public:
-            kept = kept.without(slot)
+    for slot in dict.fromkeys([one.slot for one in found.entries] + [s for s, _ in found.spent]):
+        kept = _tidied(piv, kept, slot)
     if kept != found:
         write(piv, kept)
     return kept
@@ -86,24 +88,28 @@ def tidy(piv: PivSession) -> Directory:
 def discard(piv: PivSession, kept: Directory, slot: SLOT) -> Directory:
     """Destroy a slot's key: deleted, or below 5.7 overwritten by one that nobody needs.
 
-    That one is noted first, as one being generated, so that the slot is not lost if it is cut off.
-    The directory that is returned is not written yet.
+    That is noted first, and the slot's entry stays with it, so that neither the old key nor the new
+    one is lost if it is cut off. The directory that is returned is not written yet.
     """
     if piv.version >= Feature.DELETE.least:
         piv.delete_key(slot)
         return kept.without(slot)
-    junk = Entry(slot, KEY_TYPE.ECCP256, PIN_POLICY.ALWAYS, TOUCH_POLICY.NEVER, Use.SIGN, "", None)
-    write(piv, kept.with_entry(junk))
-    public = piv.generate_key(slot, junk.key_type, junk.pin, junk.touch)
-    return kept.with_spent(slot, point_of(public))
+    write(piv, kept.with_spent(slot, None))
+    public = piv.generate_key(slot, *_WORTHLESS)
+    return kept.without(slot).with_spent(slot, point_of(public))
 
 
 def is_free(piv: PivSession, kept: Directory, slot: SLOT) -> bool:
     """Whether a key may be put there. ``kept`` is tidy."""
-    if any(one[0] == slot for one in kept.spent):
+    if is_spent(kept, slot):
         return True
-    taken = any(one.slot == slot for one in kept.entries)
+    taken = kept.entry(slot) is not None
     return not taken and slot_state.read(piv, slot) is None and not has_certificate(piv, slot)
+
+
+def is_spent(kept: Directory, slot: SLOT) -> bool:
+    """Whether the key of this slot is worth nothing, or about to be."""
+    return any(one == slot for one, _ in kept.spent)
 
 
 def has_certificate(piv: PivSession, slot: SLOT) -> bool:
@@ -122,11 +128,26 @@ def get_object(piv: PivSession, object_id: int) -> bytes | None:
     return octets
 
 
-def _is_orphan(piv: PivSession, entry: Entry) -> bool:
-    state = slot_state.read(piv, entry.slot)
-    return (
-        state is not None
-        and state.origin is Origin.GENERATED
-        and (state.key_type, state.pin, state.touch) == (entry.key_type, entry.pin, entry.touch)
-        and not has_certificate(piv, entry.slot)
-    )
+def _tidied(piv: PivSession, kept: Directory, slot: SLOT) -> Directory:
+    entry, spent = kept.entry(slot), dict(kept.spent)
+    if entry is not None and is_true(piv, entry):
+        return kept.without_spent(slot)  # whatever was to overwrite it did not
+    state = slot_state.read(piv, slot)
+    if state is None or state.public is None:
+        return kept.without(slot)
+    if spent.get(slot) == state.public:
+        return kept.without_entry(slot)
+    begun = []  # what was being made there
+    if entry is not None and entry.public is None:
+        begun.append((entry.key_type, entry.pin, entry.touch))
+    if slot in spent and spent[slot] is None:
+        begun.append(_WORTHLESS)
+    if (
+        state.origin is not Origin.GENERATED
+        or (state.key_type, state.pin, state.touch) not in begun
+        or has_certificate(piv, slot)
+    ):
+        return kept.without(slot)  # somebody else's
+    if piv.version >= Feature.DELETE.least:
+        return discard(piv, kept, slot)
+    return kept.without(slot).with_spent(slot, state.public)

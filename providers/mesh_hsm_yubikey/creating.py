@@ -7,7 +7,8 @@ wherever it is pulled out: an entry whose slot does not hold its key counts for 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from yubikit.core import CommandError
@@ -41,9 +42,16 @@ def generate(piv: PivSession, spec: KeySpec, uri: str) -> Entry:
 
 
 def import_key(piv: PivSession, spec: KeySpec, key: PrivateKey, uri: str) -> Entry:
-    """Take a key from outside: 1 note it, 2 import, 3 read back."""
+    """Take a key from outside: 1 note it, 2 import, 3 read back, 4 finish the note.
+
+    Below 5.3, where a card tells of generated keys only, a key of no worth is made in the slot
+    first: while that one is there, the other is not, and the note counts for nothing.
+    """
     kept, entry = _place(piv, spec, uri)
     entry = replace(entry, public=key.public, known_by=key.known_by)
+    directory.encode(kept.with_entry(entry).with_spent(entry.slot, key.public))  # is there room
+    if not slot_state.tells(piv) and not catalogue.is_spent(kept, entry.slot):
+        kept = catalogue.discard(piv, kept, entry.slot)
     catalogue.write(piv, kept.with_entry(entry))
 
     def put() -> Point:
@@ -63,14 +71,18 @@ def delete(piv: PivSession, slot: SLOT, uri: str) -> None:
 def move(piv: PivSession, source: SLOT, target: SLOT, uri: str) -> Entry:
     """Put our key into another slot: 1 note both, 2 move, 3 forget the old one."""
     if piv.version < Feature.MOVE.least:
-        raise UnsupportedError("a YubiKey moves keys from firmware 5.7 on", uri=uri)
-    catalogue.find(piv, source, uri)
+        raise UnsupportedError(
+            "a YubiKey moves keys from firmware 5.7 on",
+            hint="delete it, and make another in the slot where it should be",
+            uri=uri,
+        )
+    moved = replace(catalogue.find(piv, source, uri), slot=target)
     kept = catalogue.tidy(piv)
     if not catalogue.is_free(piv, kept, target):
         raise _occupied(target, uri)
-    moved = replace(next(one for one in kept.entries if one.slot == source), slot=target)
     catalogue.write(piv, kept.with_entry(moved))
-    piv.move_key(source, target)
+    with _tidied_if_refused(piv):
+        piv.move_key(source, target)
     catalogue.write(piv, kept.without(source).with_entry(moved))
     return moved
 
@@ -90,7 +102,7 @@ def _place(piv: PivSession, spec: KeySpec, uri: str) -> tuple[Directory, Entry]:
         public=None,
     )
     finished = replace(entry, public=KEY_CURVES[entry.key_type].base)
-    directory.encode(kept.with_entry(finished))  # while nothing has been done yet
+    directory.encode(kept.with_entry(finished))  # is there room: nothing has been done yet
     return kept, entry
 
 
@@ -117,18 +129,31 @@ def _free_slot(piv: PivSession, kept: Directory, spec: KeySpec, uri: str) -> SLO
 def _settle(
     piv: PivSession, kept: Directory, begun: Entry, act: Callable[[], Point], uri: str
 ) -> Entry:
-    try:
+    with _tidied_if_refused(piv):
         public = act()
-    except CommandError:
-        catalogue.write(piv, kept)
-        raise
     done = replace(begun, public=public)
     if differs := _difference(piv, done):
         catalogue.write(piv, catalogue.discard(piv, kept, done.slot))
-        raise DeviceError(f"the YubiKey made a key with another {differs}", uri=uri)
-    if done != begun:
-        catalogue.write(piv, kept.with_entry(done))
+        raise DeviceError(
+            f"the YubiKey made a key with another {differs}; it was destroyed",
+            hint="mesh-hsm doctor says what is known of this YubiKey",
+            uri=uri,
+        )
+    finished = kept.without(done.slot).with_entry(done)
+    if finished != kept.with_entry(begun):
+        catalogue.write(piv, finished)
     return done
+
+
+@contextmanager
+def _tidied_if_refused(piv: PivSession) -> Iterator[None]:
+    """Take back what was noted, if the card refuses; a note that is not taken back does no harm."""
+    try:
+        yield
+    except CommandError:
+        with suppress(CommandError):
+            catalogue.tidy(piv)
+        raise
 
 
 def _difference(piv: PivSession, entry: Entry) -> str | None:

@@ -16,8 +16,6 @@ from typing import Any, Final
 
 from smartcard import System
 from smartcard.Exceptions import (
-    CardConnectionException,
-    ListReadersException,
     NoCardException,
     SmartcardException,
 )
@@ -33,6 +31,7 @@ from smartcard.scard import (
     SCARD_UNPOWER_CARD,
     SCardBeginTransaction,
     SCardEndTransaction,
+    SCardStatus,
 )
 from yubikit.core import TRANSPORT
 from yubikit.core.smartcard import SmartCardConnection
@@ -46,8 +45,8 @@ PATIENCE: Final = 3.0
 _NAME: Final = "yubico yubikey"
 
 
-_ours: dict[str, int] = {}
-"""Readers that we are connected to, and in which process."""
+_ours: dict[str, CardConnection] = {}
+"""Readers that we are connected to."""
 
 
 class HeldError(DeviceError):
@@ -55,8 +54,9 @@ class HeldError(DeviceError):
 
 
 def is_ours(reader: str) -> bool:
-    """Whether this very process holds it."""
-    return _ours.get(reader) == os.getpid()
+    """Whether this very process holds the card in it: not one that was there before."""
+    connection = _ours.get(reader)
+    return connection is not None and connection.is_ours()
 
 
 def yubikeys() -> Sequence[Any]:
@@ -66,7 +66,7 @@ def yubikeys() -> Sequence[Any]:
     """
     try:
         readers = System.readers()
-    except (ListReadersException, BaseSCardException) as error:
+    except (SmartcardException, BaseSCardException) as error:
         raise ProviderUnavailableError(
             "no PC/SC service answers, and a YubiKey is reached through one",
             hint="apt install pcscd, and systemctl start pcscd.socket",
@@ -86,26 +86,41 @@ class CardConnection(SmartCardConnection):
     def __init__(self, reader: Any) -> None:
         self.reader = str(reader)
         self.answered = 0
+        self._pid = os.getpid()
+        self._busy = threading.Lock()
         try:
             self._card, self._in_transaction = _exclusively(reader), False
         except HeldError:
             self._card, self._in_transaction = _in_turn(reader), True
-        _ours[self.reader] = os.getpid()
+        _ours[self.reader] = self
 
     @property
     def transport(self) -> TRANSPORT:
         """USB: others are refused by their reader's name."""
         return TRANSPORT.USB
 
+    def is_ours(self) -> bool:
+        """Whether the card is there still, and this process is the one that connected to it."""
+        if self._pid != os.getpid():
+            return False
+        if not self._busy.acquire(blocking=False):
+            return True  # it is being asked something just now
+        try:
+            hcard = self._card.hcard
+            return hcard is not None and SCardStatus(hcard)[0] == SCARD_S_SUCCESS
+        finally:
+            self._busy.release()
+
     def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
         """One command and its answer, neither of them logged."""
-        data, sw1, sw2 = self._card.transmit(list(apdu))
+        with self._busy:
+            data, sw1, sw2 = self._card.transmit(list(apdu))
         self.answered += 1
         return bytes(data), sw1 << 8 | sw2
 
     def close(self) -> None:
         """Reset the card and let go of it. Never raises: it may be gone."""
-        _ours.pop(self.reader, None)
+        self._forget()
         if self._in_transaction:
             SCardEndTransaction(self._card.hcard, SCARD_RESET_CARD)
         with suppress(SmartcardException):
@@ -113,8 +128,12 @@ class CardConnection(SmartCardConnection):
 
     def abandon(self) -> None:
         """In a forked child: forget the parent's connection without ending it."""
-        _ours.pop(self.reader, None)
+        self._forget()
         self._card.hcard = self._card.hcontext = None
+
+    def _forget(self) -> None:
+        if _ours.get(self.reader) is self:  # or there is another card in it by now
+            del _ours[self.reader]
 
 
 def _exclusively(reader: Any) -> Any:
@@ -154,14 +173,16 @@ def _in_turn(reader: Any) -> Any:
 
 
 def _connected(reader: Any, mode: int, disposition: int) -> Any:
-    card = PCSCCardConnection(str(reader))  # without the decorator that hides its handles
     try:
-        card.connect(mode=mode, disposition=disposition)
+        card = PCSCCardConnection(str(reader))  # without the decorator that hides its handles
+        try:
+            card.connect(mode=mode, disposition=disposition)
+        except SmartcardException:
+            card.release()
+            raise
     except NoCardException as error:
-        card.release()
         raise DeviceError(f"there is no card in {reader}", hint="plug it in again") from error
-    except CardConnectionException as error:
-        card.release()
+    except SmartcardException as error:
         if error.hresult & 0xFFFFFFFF == SCARD_E_SHARING_VIOLATION & 0xFFFFFFFF:
             raise held(str(reader)) from error
         raise DeviceError(
