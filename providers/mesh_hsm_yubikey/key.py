@@ -74,6 +74,7 @@ class YubiKeyKey(DeviceKey):
 
     def _use(self, doing: str, work: Callable[[PivSession], R]) -> R:
         opened, entry = self._opened, self._entry
+        opened.check_open()
         pin = None if entry.pin is PIN_POLICY.NEVER else opened.login.prepare()
         waits = entry.touch is not TOUCH_POLICY.NEVER
 
