@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from mesh_hsm.errors import MeshHsmError, ProviderUnavailableError
+from mesh_hsm.errors import CannotVerifyError, MeshHsmError, ProviderUnavailableError
 from mesh_hsm.mesh import ProfileMaster, Signed
 from mesh_hsm.provider import Diagnoses, Finding, Rooted, Severity
 from mesh_hsm.secret_source import NoSecrets
@@ -20,9 +20,16 @@ from mesh_hsm.uri import Uri
 from mesh_hsm_cli import interrupted
 from mesh_hsm_cli.administrator import own_mesh, verify_filed
 from mesh_hsm_cli.find import quoted
+from mesh_hsm_cli.key_sets import verify_key_set
 from mesh_hsm_cli.moving_master import software_copies
 from mesh_hsm_cli.own_device import own_device
-from mesh_hsm_cli.records import MeshRecord, filed_devices, load_device, load_mesh
+from mesh_hsm_cli.records import (
+    MeshRecord,
+    filed_devices,
+    filed_key_sets,
+    load_device,
+    load_mesh,
+)
 from mesh_hsm_cli.session import Session
 
 SOON = timedelta(days=30)
@@ -35,6 +42,7 @@ def all_findings(session: Session, now: datetime) -> list[Finding]:
         lambda: _providers(session),
         lambda: _mesh(session, now),
         lambda: _device(session, now),
+        lambda: _key_sets(session, now),
     ]
     found = [finding for check in checks for finding in _guarded(check)]
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
@@ -122,7 +130,7 @@ def _mesh(session: Session, now: datetime) -> Iterator[Finding]:
 def _left_in_the_mesh(
     session: Session, record: MeshRecord, master: Signed[ProfileMaster]
 ) -> Iterator[Finding]:
-    left = interrupted.load(session.state, interrupted.Of.MESH)
+    left = interrupted.load(interrupted.mesh_note(session.state))
     if left is not None:
         yield Finding(
             "MESH001",
@@ -141,7 +149,7 @@ def _left_in_the_mesh(
 
 def _device(session: Session, now: datetime) -> Iterator[Finding]:
     record = load_device(session.state)
-    left = interrupted.load(session.state)
+    left = interrupted.load(interrupted.device_note(session.state))
     if left is not None and record is None:
         yield Finding(
             "DEVICE003",
@@ -183,6 +191,26 @@ def _device(session: Session, now: datetime) -> Iterator[Finding]:
             f"the keys of {record.name} cannot be reached: {error}",
             error.hint or "if the device is gone, decode with --backup and make a new one",
         )
+
+
+def _key_sets(session: Session, now: datetime) -> Iterator[Finding]:
+    for left in interrupted.key_set_notes(session.state):
+        yield Finding(
+            "KEYSET001",
+            Severity.WARNING,
+            f"a keyset create was interrupted, and left on {left.token}: {', '.join(left.labels)}",
+            "run it again with the same tokens: it deletes them first",
+        )
+    for filed in filed_key_sets(session.state):
+        try:
+            verify_key_set(session, filed.envelope, now)
+        except CannotVerifyError as error:
+            yield Finding(
+                "KEYSET002",
+                Severity.WARNING,
+                f"{filed.name}: {error}",
+                "decode what was encrypted to it, and make a new key set",
+            )
 
 
 def _expires_soon(label: str) -> Finding:

@@ -2,7 +2,8 @@
 
 Open this file to see what is noted before each key, and when it is forgotten. An error is undone at
 once (``rollback``); only the death of the process leaves this note behind. A ``device init`` has a
-note of its own; the commands that make keys of the Mesh share one.
+note of its own, and so have a key set's parts on each token; the commands that make keys of the
+Mesh share one.
 """
 
 from __future__ import annotations
@@ -10,29 +11,18 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 
 from mesh_hsm.curves import Point
 from mesh_hsm.errors import FormatError
 from mesh_hsm.files import ensure_private_dir, read_limited, storage_errors, write_atomic
 from mesh_hsm.provider import Token
+from mesh_hsm.uri import Uri
 from mesh_hsm_cli.session import Session
 from mesh_hsm_cli.state import State
 
 _LIMIT = 64 * 1024
-
-
-class Of(StrEnum):
-    """Whose keys: the state folder's subfolder that has the note."""
-
-    DEVICE = "device"
-    MESH = "mesh"
-
-    @property
-    def command(self) -> str:
-        """What was interrupted, as it is said."""
-        return "device init" if self is Of.DEVICE else "command"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +32,38 @@ class Interrupted:
     token: str
     labels: tuple[str, ...] = ()
 
-    def announce(self, state: State, label: str, of: Of = Of.DEVICE) -> Interrupted:
+    def announce(self, path: Path, label: str) -> Interrupted:
         """Note one more key, before it is made. No key has this label yet."""
         noted = Interrupted(self.token, (*self.labels, label))
-        ensure_private_dir(note_path(state, of).parent)
-        write_atomic(note_path(state, of), json.dumps(asdict(noted)).encode())
+        ensure_private_dir(path.parent)
+        write_atomic(path, json.dumps(asdict(noted)).encode())
         return noted
 
 
-def note_path(state: State, of: Of = Of.DEVICE) -> Path:
-    """Where the note is."""
-    return state.home / of / "interrupted.json"
+def device_note(state: State) -> Path:
+    """Where ``device init`` notes its keys."""
+    return state.home / "device" / "interrupted.json"
 
 
-def load(state: State, of: Of = Of.DEVICE) -> Interrupted | None:
+def mesh_note(state: State) -> Path:
+    """Where ``mesh`` and ``admin`` note the Mesh's own keys."""
+    return state.home / "mesh" / "interrupted.json"
+
+
+def key_set_note(state: State, token: Uri) -> Path:
+    """Where ``keyset create`` notes the parts that it puts on one token."""
+    name = sha256(str(token).encode()).hexdigest()[:16]
+    return state.home / "keysets" / "interrupted" / f"{name}.json"
+
+
+def key_set_notes(state: State) -> list[Interrupted]:
+    """Every note that a killed ``keyset create`` left."""
+    found = map(load, sorted((state.home / "keysets" / "interrupted").glob("*.json")))
+    return [left for left in found if left is not None]
+
+
+def load(path: Path) -> Interrupted | None:
     """The note that a killed command left. Raises ``FormatError`` for a damaged one."""
-    path = note_path(state, of)
     if not path.exists():
         return None
     try:
@@ -67,33 +73,29 @@ def load(state: State, of: Of = Of.DEVICE) -> Interrupted | None:
         raise FormatError(f"{path} is damaged") from error
 
 
-def forget(state: State, of: Of = Of.DEVICE) -> None:
+def forget(path: Path) -> None:
     """Remove the note."""
-    path = note_path(state, of)
     with storage_errors("remove", path):
         path.unlink(missing_ok=True)
 
 
-def clear(
-    session: Session, token: Token, of: Of = Of.DEVICE, needed: Collection[Point] = ()
-) -> None:
+def clear(session: Session, token: Token, path: Path, needed: Collection[Point] = ()) -> None:
     """Delete the keys that the note names, if they are on this token, and then the note.
 
     One that is ``needed`` was not left: the command died after it had filed it.
     """
-    left = load(session.state, of)
+    left = load(path)
     if left is None:
         return
     if left.token != str(token.info.uri):
-        if of is Of.MESH:
-            session.output.notice(
-                f"a command that was interrupted left {', '.join(left.labels)} on {left.token}: "
-                "delete it there with mesh-hsm key delete",
-                loud=True,
-            )
+        session.output.notice(
+            f"a command that was interrupted left {', '.join(left.labels)} on {left.token}: "
+            "delete it there with mesh-hsm key delete",
+            loud=True,
+        )
         return
     listed = token.keys()
     for key in [key for key in listed if key.label in left.labels and key.public not in needed]:
         token.delete(key.uri)
-        session.output.notice(f"deleted {key.label}, left by a {of.command} that was interrupted")
-    forget(session.state, of)
+        session.output.notice(f"deleted {key.label}, left by a command that was interrupted")
+    forget(path)

@@ -29,6 +29,7 @@ NOUNS = {
     "mesh": "Your personal Mesh: create it, back it up, show it.",
     "admin": "Administrators: whose keys may connect devices to your Mesh.",
     "device": "Devices: provision this machine, connect others to your Mesh.",
+    "keyset": "Keys that two of three administrators use together.",
     "dare": "Files: encode, decode, verify, look inside.",
     "key": "Keys on your devices, and who holds them.",
     "pin": "Change a device's PIN, or set it anew.",

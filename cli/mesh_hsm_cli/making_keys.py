@@ -52,10 +52,10 @@ def make_key(
     """
     spec = _spec(token, wanted)
     clear_interrupted(session, token)
-    undo.new_file(interrupted.note_path(session.state, interrupted.Of.MESH))
+    undo.new_note(interrupted.mesh_note(session.state))
     undo.new_key(token, spec.label)
     note = interrupted.Interrupted(str(token.info.uri))
-    note.announce(session.state, spec.label, interrupted.Of.MESH)
+    note.announce(interrupted.mesh_note(session.state), spec.label)
     say_policy(session, token, spec, what)
     try:
         return make(spec)
@@ -75,7 +75,7 @@ def clear_interrupted(session: Session, token: Token) -> None:
         record, master = own_mesh(session)
         if not is_on(Uri.parse(record.master), token.info):  # one here is an unfinished move's
             needed.discard(master.value.profile_signature)
-    interrupted.clear(session, token, interrupted.Of.MESH, needed)
+    interrupted.clear(session, token, interrupted.mesh_note(session.state), needed)
 
 
 def _asked_once(token: Token, spec: KeySpec, wanted: WantedKey) -> KeySpec | None:

@@ -98,7 +98,7 @@ def _move(
         _try(moved, master)
         after = replace(record, master=str(moved.uri))
         replace_record(session, undo, record, after)
-    interrupted.forget(session.state, interrupted.Of.MESH)
+    interrupted.forget(interrupted.mesh_note(session.state))
     return after, moved.custody()
 
 

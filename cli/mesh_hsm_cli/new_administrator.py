@@ -43,7 +43,7 @@ def add_with_new_key(session: Session, uri: Uri, wanted: WantedKey, now: datetim
         key = make_key(session, undo, token, wanted, "administrator key", token.generate)
         listed = _list(session, undo, record, master, key, wanted.label, now, token)
         custody = key.custody()
-    interrupted.forget(session.state, interrupted.Of.MESH)
+    interrupted.forget(interrupted.mesh_note(session.state))
     return _done(session, listed, custody)
 
 

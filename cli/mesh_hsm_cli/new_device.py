@@ -64,14 +64,15 @@ def init_device(
         if not isinstance(token, Seals):
             raise UnsupportedError(f"{token.info.label} cannot seal the one-time key")
         choices.say_what_it_is(session, token.info)
-        interrupted.clear(session, token)
+        note_path = interrupted.device_note(session.state)
+        interrupted.clear(session, token, note_path)
         specs = _specs(token, wanted)  # every refusal comes before the first key
-        undo.new_file(interrupted.note_path(session.state))
+        undo.new_note(note_path)
         note = interrupted.Interrupted(str(token.info.uri))
         keys: dict[str, DeviceKey] = {}
         for (member, *_), spec in zip(KEYS, specs, strict=True):
             undo.new_key(token, spec.label)
-            note = note.announce(session.state, spec.label)
+            note = note.announce(note_path, spec.label)
             keys[member] = token.generate(spec)
         once = OneTimeKey.draw()
         sealed = token.seal(f"{wanted.name}-once", once.secret, PinPolicy.NONE)
@@ -86,7 +87,7 @@ def init_device(
         )
         undo.write_new(wanted.request, request.text)
         undo.new_file(path)
-        interrupted.forget(session.state)  # before the record, whose keys nobody may take for left
+        interrupted.forget(note_path)  # before the record, whose keys nobody may take for left
         record.save(path)
     return record, request
 

@@ -97,7 +97,7 @@ def create_mesh(
         )
         undo.new_file(path)
         record.save(path)
-    interrupted.forget(session.state, interrupted.Of.MESH)
+    interrupted.forget(interrupted.mesh_note(session.state))
     keep_seen(session, profile)
     return record, profile.value
 

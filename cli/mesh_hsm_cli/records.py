@@ -1,9 +1,9 @@
 """What this machine remembers of its Mesh and of itself: one JSON file for each, replaced whole.
 
 Open this file for the members of ``device/record.json``, ``mesh/record.json``,
-``mesh/devices/<UDF>.json`` and ``seen/<UDF>.json``. None holds a secret in the clear: blobs are
-sealed by the token. What is read is checked for its shape here and for its truth (signatures, pins)
-where it is used.
+``mesh/devices/<UDF>.json``, ``keysets/<UDF>.json`` and ``seen/<UDF>.json``. None holds a secret in
+the clear: blobs are sealed by the token. What is read is checked for its shape here and for its
+truth (signatures, pins) where it is used.
 """
 
 from __future__ import annotations
@@ -178,6 +178,17 @@ class FiledDevice(_Record):
     connection: Envelope | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FiledKeySet(_Record):
+    """A 2-of-3 key set that is known here. Who vouches for it is looked at where that matters."""
+
+    FORMAT: ClassVar[str] = "mesh-hsm/1 filed key set"
+
+    name: str
+    udf: str
+    envelope: Envelope
+
+
 def device_path(state: State) -> Path:
     """Where this machine's own record is."""
     return state.home / "device" / "record.json"
@@ -204,6 +215,11 @@ def _file_name(udf: str) -> str:
     return f"{udf}.json"
 
 
+def key_set_path(state: State, udf: str) -> Path:
+    """Where a key set is filed. Raises ``FormatError`` for no UDF."""
+    return state.home / "keysets" / _file_name(udf)
+
+
 def load_device(state: State) -> DeviceRecord | None:
     """This machine as a device, if it is one."""
     return DeviceRecord.load(device_path(state))
@@ -218,3 +234,9 @@ def filed_devices(state: State) -> list[FiledDevice]:
     """Every device filed here, by label."""
     found = (FiledDevice.load(path) for path in (state.home / "mesh" / "devices").glob("*.json"))
     return sorted((one for one in found if one), key=lambda one: (one.label, one.udf))
+
+
+def filed_key_sets(state: State) -> list[FiledKeySet]:
+    """Every key set known here, by name."""
+    found = (FiledKeySet.load(path) for path in (state.home / "keysets").glob("*.json"))
+    return sorted((one for one in found if one), key=lambda one: (one.name, one.udf))

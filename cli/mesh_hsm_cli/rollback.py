@@ -28,6 +28,7 @@ class Rollback:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._steps: list[tuple[str, Callable[[], None]]] = []
+        self._left = False
 
     def on_failure(self, what: str, undo: Callable[[], None]) -> None:
         """Remember a step. ``what`` names it if undoing fails."""
@@ -36,6 +37,20 @@ class Rollback:
     def new_file(self, path: Path) -> None:
         """Announce a file that is not there yet."""
         self.on_failure(f"remove {path}", partial(path.unlink, missing_ok=True))
+
+    def new_note(self, path: Path) -> None:
+        """Announce a file that says what else there is to undo: it stays if that fails.
+
+        A device that was pulled out keeps what was made in it until it is plugged in again.
+        """
+
+        def remove() -> None:
+            if self._left:
+                self._say("what is left is deleted when the command is run again")
+            else:
+                path.unlink(missing_ok=True)
+
+        self.on_failure(f"remove {path}", remove)
 
     def write_new(self, path: Path, data: bytes) -> None:
         """Write a file, unless there is one: ``ConflictError``. That one is left alone."""
@@ -76,6 +91,7 @@ class Rollback:
             try:
                 undo()
             except (MeshHsmError, OSError) as failure:
+                self._left = True
                 self._say(f"could not {what}: {failure}")
 
 

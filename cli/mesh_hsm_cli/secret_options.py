@@ -62,12 +62,18 @@ _COUNTED = {"pin", "master-pin", "so-pin", "puk"}  # devices count wrong tries a
 _SHARED = {SecretKind.PIN, SecretKind.NEW_PIN}  # one PIN serves all keys of one device
 
 
-class _Source(Protocol):
-    def read(self) -> bytes: ...
+class Source(Protocol):
+    """A door through which one secret comes."""
+
+    def read(self) -> bytes:
+        """The secret. Raises ``SecretRequiredError``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Descriptor:
+class Descriptor:
+    """A file descriptor, by its number."""
+
     number: int
 
     def read(self) -> bytes:
@@ -87,10 +93,13 @@ class _Descriptor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Variable:
+class Variable:
+    """An environment variable, by its name."""
+
     name: str
 
     def read(self) -> bytes:
+        """All of it."""
         try:
             return os.environb[self.name.encode()]
         except KeyError:
@@ -104,23 +113,23 @@ class CommandSecrets:
 
     A command that makes or changes several keys sets ``many_keys``: one new PIN serves them all.
     ``pin_option`` is the option that answers for PINs; see ``apart``.
+    ``administrators`` are sources by a person's name, for ``administrator_secrets``.
     """
 
     say: Callable[[str], None]
     waiting: Callable[[str], AbstractContextManager[None]] = lambda text: nullcontext()
     offered: set[str] = field(default_factory=set)
-    sources: dict[str, _Source] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
     last_try: bool = False
     many_keys: bool = False
     pin_option: str = "pin"
     remembered: dict[tuple[SecretKind, str], bytes] = field(default_factory=dict)
     lines: dict[str, tuple[bytes, set[SecretKind]]] = field(default_factory=dict)
+    administrators: dict[str, Source] = field(default_factory=dict)
 
     def secret(self, request: SecretRequest) -> bytes:
         """The answer. What tries are left is said first."""
-        left = request.attempts_remaining
-        if left is not None:
-            self.say(f"{request.subject}: {left} {'try' if left == 1 else 'tries'} left")
+        self.say_tries(request)
         shared = request.kind in _SHARED
         key = (request.kind, self.pin_option if shared else request.subject)
         if key not in self.remembered:
@@ -139,6 +148,12 @@ class CommandSecrets:
         """Forget what was said to a device: what comes next is another one."""
         kept = (SecretKind.PASSPHRASE, SecretKind.BACKUP_PASSPHRASE)
         self.remembered = {key: one for key, one in self.remembered.items() if key[0] in kept}
+
+    def say_tries(self, request: SecretRequest) -> None:
+        """Say what tries are left, where the device counts them."""
+        left = request.attempts_remaining
+        if left is not None:
+            self.say(f"{request.subject}: {left} {'try' if left == 1 else 'tries'} left")
 
     def _find(self, request: SecretRequest) -> bytes:
         answers = [self.pin_option if name == "pin" else name for name in ANSWERS[request.kind]]
@@ -227,9 +242,9 @@ def _from_descriptor(ctx: click.Context, param: click.Parameter, value: int | No
     secrets.offered.add(name)
     if value is None:
         return
-    if _Descriptor(value) in secrets.sources.values():
+    if Descriptor(value) in secrets.sources.values():
         raise click.UsageError(f"descriptor {value} can give one secret, not two")
-    secrets.sources[name] = _Descriptor(value)
+    secrets.sources[name] = Descriptor(value)
 
 
 def _from_variable(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -238,7 +253,7 @@ def _from_variable(ctx: click.Context, param: click.Parameter, value: str | None
         return
     if name in ctx.obj.secrets.sources:
         raise click.UsageError(f"--{name}-fd and --{name}-env exclude each other")
-    ctx.obj.secrets.sources[name] = _Variable(value)
+    ctx.obj.secrets.sources[name] = Variable(value)
 
 
 def _allow_last_try(ctx: click.Context, param: click.Parameter, value: bool) -> None:

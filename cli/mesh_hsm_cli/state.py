@@ -4,6 +4,7 @@ Open this file to see what is kept where. ``$MESH_HSM_HOME``, else the platform'
 
 * ``providers/<scheme>/`` what a provider keeps (given to it as a folder),
 * ``mesh/`` the administrator's Mesh, ``device/`` this machine as a device,
+* ``keysets/`` the keys that two of three administrators use together,
 * ``lock`` held while something is written.
 """
 

@@ -20,6 +20,7 @@ from mesh_hsm.mesh import (
     ProfileDevice,
     ProfileMaster,
     Signed,
+    peek_key_set,
     verify_connection,
 )
 from mesh_hsm.provider import Use
@@ -28,7 +29,7 @@ from mesh_hsm_cli.administrator import own_mesh, profile_device, verify_filed
 from mesh_hsm_cli.find import find_key, udf_begins
 from mesh_hsm_cli.own_device import OwnDevice, own_device, own_request
 from mesh_hsm_cli.paths import read_object
-from mesh_hsm_cli.records import filed_devices, load_device, load_mesh
+from mesh_hsm_cli.records import filed_devices, filed_key_sets, load_device, load_mesh
 from mesh_hsm_cli.session import Session
 
 
@@ -56,6 +57,15 @@ def pinned_master(session: Session, now: datetime) -> Signed[ProfileMaster] | No
     """The Mesh that this device belongs to."""
     device = activated_device(session, now)
     return device.master if device else None
+
+
+def known_masters(session: Session, now: datetime) -> list[Signed[ProfileMaster]]:
+    """Every Mesh that is known here: the one this device belongs to, the one administered here."""
+    pinned = pinned_master(session, now)
+    masters = [pinned] if pinned else []
+    if load_mesh(session.state) is not None:
+        masters.append(own_mesh(session)[1])
+    return masters
 
 
 def known_devices(session: Session, now: datetime) -> list[Known]:
@@ -124,12 +134,8 @@ def trusted_keys(session: Session, now: datetime, names: tuple[str, ...]) -> dic
     for name in names:
         with find_key(session, name) as (_, key):
             keys.append(key.public)
-    masters = [pinned_master(session, now)]
-    if load_mesh(session.state) is not None:
-        masters.append(own_mesh(session)[1])
-    for master in masters:
-        if master is not None:
-            keys += [master.value.profile_signature, *master.value.administrator_signature]
+    for master in known_masters(session, now):
+        keys += [master.value.profile_signature, *master.value.administrator_signature]
     keys += [known.connection.signature.public for known in known_devices(session, now)]
     return {fingerprint(key).octets: key for key in keys}
 
@@ -163,6 +169,11 @@ def signers(session: Session, names: tuple[str, ...], now: datetime) -> Iterator
 def needed_keys(session: Session) -> dict[Point, str]:
     """Keys that something here depends on, and what each is; by points, as URIs have synonyms."""
     needed = _device_keys(session)
+    for filed in filed_key_sets(session.state):
+        key_set = peek_key_set(filed.envelope)
+        for point in key_set.points().values():
+            part = f"a part of the key set {filed.name}"
+            needed |= dict.fromkeys((point, -point), part)  # devices differ in the sign they show
     if load_mesh(session.state) is not None:
         record, master = own_mesh(session)
         for key in master.value.administrator_signature:

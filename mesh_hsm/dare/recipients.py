@@ -77,10 +77,11 @@ def unwrap(
 ) -> Iterator[tuple[bytes, str]]:
     """Each seed that a key of ours opens, with the ``kid`` of the entry.
 
-    A key is asked only for entries that name it. Raises ``DecryptionError`` if none does.
+    A key is asked only for entries that name it, the first key first. Raises ``DecryptionError`` if
+    none is named.
     """
     asked = False
-    for entry, key in ((entry, key) for entry in entries for key in keys):
+    for key, entry in ((key, entry) for key in keys for entry in entries):
         if isinstance(key, DoubleDecryptor) != ("kid2" in entry):
             continue
         if isinstance(key, DoubleDecryptor):

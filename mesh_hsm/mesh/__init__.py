@@ -49,6 +49,12 @@ from mesh_hsm.mesh.connecting import (
 )
 from mesh_hsm.mesh.connection import CombinedKey, ConnectionDevice, open_connection
 from mesh_hsm.mesh.device_keys import BaseKeys, CompositeKeys, OneTimeKey, open_device
+from mesh_hsm.mesh.key_set import (
+    AdministratorKeySet,
+    create_key_set,
+    open_key_set,
+    peek_key_set,
+)
 from mesh_hsm.mesh.keydata import KeyData, confirm
 from mesh_hsm.mesh.pins import Pins, open_pins
 from mesh_hsm.mesh.profile_device import ProfileDevice, open_profile_device
@@ -67,6 +73,7 @@ __all__ = [
     "SIGNATURES_PER_DEVICE",
     "Activated",
     "ActivationDevice",
+    "AdministratorKeySet",
     "BaseKeys",
     "CombinedKey",
     "Composite",
@@ -95,6 +102,7 @@ __all__ = [
     "add_administrator",
     "confirm",
     "connect",
+    "create_key_set",
     "create_profile_master",
     "create_request",
     "drill",
@@ -102,12 +110,14 @@ __all__ = [
     "open_backup",
     "open_connection",
     "open_device",
+    "open_key_set",
     "open_pins",
     "open_profile_device",
     "open_profile_master",
     "open_published_profile",
     "open_request",
     "open_response",
+    "peek_key_set",
     "read_published",
     "release",
     "remove_administrator",

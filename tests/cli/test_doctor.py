@@ -118,9 +118,9 @@ def test_old_files_open_after_the_connection_has_expired(
     reader, writer = os.pipe()
     os.write(writer, PASSPHRASE + b"\n")
     os.close(writer)
-    from mesh_hsm_cli.secret_options import _Descriptor
+    from mesh_hsm_cli.secret_options import Descriptor
 
-    session.secrets.sources["passphrase"] = _Descriptor(reader)
+    session.secrets.sources["passphrase"] = Descriptor(reader)
     device = own_device(session, LATER)
     key = LazyDecryptor(session, device)
     assert list(key.agreements(key.public.curve.base))

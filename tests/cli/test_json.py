@@ -116,6 +116,20 @@ def test_every_command_s_json(world: World, softhsm_token: Softhsm) -> None:
         "testing yubikey": admin.ok("testing", "yubikey", "--json", "echo", "more"),
         "completion": admin.ok("completion", "zsh", "--json"),
     }
+    phrases = {f"PIN_{name}": f"the phrase of {name} alone" for name in ("anna", "ben", "carla")}
+    named = [("--token", f"{n}=soft:store={n}") for n in ("anna", "ben", "carla")]
+    pins = [("--admin-pin-env", f"{n}=PIN_{n}") for n in ("anna", "ben", "carla")]
+    done |= {
+        "keyset create": admin.ok(
+            *("keyset", "create", "--name", "board", "--json"),
+            *(word for option in (*named, *pins) for word in option),
+            secrets=store,
+            env=phrases,
+        ),
+        "keyset list": admin.ok("keyset", "list", "--json"),
+        "keyset show": laptop.ok("keyset", "show", "../admin/board.keyset.dare", "--json"),
+        "keyset add": laptop.ok("keyset", "add", "../admin/board.keyset.dare", "--json"),
+    }
     udf = done["device init"].json["device"]["udf"]
     mesh = done["mesh create"].json["mesh"]["udf"]
     done["device connect"] = fresh.ok(

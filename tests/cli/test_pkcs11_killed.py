@@ -43,7 +43,7 @@ def test_what_a_killed_device_init_left_is_named_and_goes(
 
     done = home.ok(*named, secrets=pin)
     if before_the_end < 2:
-        assert "deleted laptop-profile, left by a device init" in done.err
+        assert "deleted laptop-profile, left by a command that was interrupted" in done.err
     labels = [key["label"] for key in home.ok("key", "list", "--json").json["keys"]]
     endings = ("authenticate", "encrypt", "profile", "sign")
     assert labels == [f"{name}-{ending}" for name in ("box", "laptop") for ending in endings]

@@ -65,7 +65,7 @@ def test_a_descriptor_is_read_to_the_line_s_end_and_no_further() -> None:
     reader, writer = os.pipe()
     os.write(writer, b"first\nsecond\n")
     os.close(writer)
-    assert secret_options._Descriptor(reader).read() == b"first"
+    assert secret_options.Descriptor(reader).read() == b"first"
     assert os.read(reader, 100) == b"second\n"
     os.close(reader)
 
@@ -77,7 +77,7 @@ def test_no_secret_in_any_output_even_when_debugging(home: Home) -> None:
     assert "Traceback" not in done.err  # ours names places; see the next line
     assert "secret_options" in done.err or "passphrase_file" in done.err
     assert "short" not in re.sub("a new passphrase needs|too short", "", done.err)
-    source = CommandSecrets(print, sources={"pin": secret_options._Descriptor(3)})
+    source = CommandSecrets(print, sources={"pin": secret_options.Descriptor(3)})
     assert "remembered" not in repr(source)
 
 
@@ -88,7 +88,7 @@ def answering(secret: bytes, said: list[str]) -> CommandSecrets:
     reader, writer = os.pipe()
     os.write(writer, secret + b"\n")
     os.close(writer)
-    descriptor = secret_options._Descriptor(reader)
+    descriptor = secret_options.Descriptor(reader)
     return CommandSecrets(said.append, offered={"pin"}, sources={"pin": descriptor})
 
 

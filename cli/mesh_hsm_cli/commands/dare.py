@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from mesh_hsm.errors import DecryptionError
 from mesh_hsm.secret_source import SecretKind, SecretRequest
+from mesh_hsm_cli.administrator_secrets import admin_pin_options
 from mesh_hsm_cli.lazy import noun, verb
 from mesh_hsm_cli.output import fields, printable
 from mesh_hsm_cli.paths import STANDARD, input_stream, output_stream, read_object
@@ -20,6 +22,7 @@ from mesh_hsm_cli.session import Session
 if TYPE_CHECKING:
     from mesh_hsm.curves import Point
     from mesh_hsm.dare import Decryptor, Report
+    from mesh_hsm_cli.key_set_opening import LazyKeySet
 
 command = noun("Files: encode, decode, verify, look inside.")
 
@@ -36,8 +39,8 @@ command = noun("Files: encode, decode, verify, look inside.")
     "--recipient",
     "recipients",
     multiple=True,
-    metavar="DEVICE",
-    help="A connected device: label, beginning of its UDF, or its connection's file.",
+    metavar="WHO",
+    help="A connected device or a key set: label, beginning of its UDF, or its file.",
 )
 @click.option("-o", "--out", help="Where the envelope goes; - is standard output. [FILE.dare]")
 @click.option("--sign", "sign", multiple=True, metavar="KEY", help="Sign, too: 'device' or a key.")
@@ -60,24 +63,29 @@ def encode(
     no_escrow_recipient: bool,
     force: bool,
 ) -> None:
-    """Encrypt FILE to devices, sign it, or both. - reads standard input.
+    """Encrypt FILE to devices and key sets, sign it, or both. - reads standard input.
 
     The Mesh's escrow key is a recipient too, so that the backup opens what a lost device cannot.
     """
     from mesh_hsm import dare
-    from mesh_hsm_cli.trust import recipient, signers
+    from mesh_hsm_cli.key_sets import addressee
+    from mesh_hsm_cli.trust import signers
 
     if not recipients and not sign:
-        raise click.UsageError("name whom it is for (-r DEVICE) or who signs it (--sign KEY)")
+        raise click.UsageError("name whom it is for (-r WHO) or who signs it (--sign KEY)")
     out = out or (STANDARD if file == STANDARD else f"{file}.dare")
     _only_one_voice(session, out)
     now = datetime.now(UTC)
-    known = [recipient(session, name, now) for name in recipients]
-    to = {one.connection.encryption.public for one in known}
+    known = [addressee(session, name, now) for name in recipients]
+    to = {one.public for one in known}
     escrow = {key for one in known for key in one.master.value.escrow_encryption}
     if known and not no_escrow_recipient:
         if not escrow:
             session.output.notice("this Mesh has no escrow key: a lost device opens nothing again")
+        if escrow and any(one.needs_two for one in known):
+            session.output.notice(
+                "the backup opens it without any administrator; --no-escrow-recipient prevents that"
+            )
         to |= escrow
     with ExitStack() as opened:
         found = opened.enter_context(signers(session, sign, now))
@@ -105,6 +113,13 @@ def encode(
 @click.option("-o", "--out", default=STANDARD, help="Where the content goes. [standard output]")
 @click.option("--backup", type=click.Path(path_type=Path), help="Open with the offline backup.")
 @click.option(
+    "--keyset",
+    "key_sets",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="File of a key set that is not known here; two of its tokens open.",
+)
+@click.option(
     "--allow-unauthenticated",
     is_flag=True,
     help="Open published-form content that anybody can have altered.",
@@ -117,20 +132,23 @@ def encode(
 )
 @click.option("--force", is_flag=True, help="Replace an existing output file.")
 @secret_options("pin", "passphrase")
+@admin_pin_options
 @click.pass_obj
 def decode(
     session: Session,
     file: str,
     out: str,
     backup: Path | None,
+    key_sets: tuple[Path, ...],
     allow_unauthenticated: bool,
     trusting: tuple[str, ...],
     allow_unknown_signer: bool,
     force: bool,
 ) -> None:
-    """Open FILE with this device, or with the backup. - reads standard input.
+    """Open FILE with this device, a key set or the backup. - reads standard input.
 
-    Nothing is written before everything has been checked.
+    A key set needs the tokens of two of its administrators; they are looked for when a file names
+    it. Nothing is written before everything has been checked.
     """
     from mesh_hsm import dare
     from mesh_hsm_cli.trust import trusted_keys
@@ -139,15 +157,23 @@ def decode(
     with ExitStack() as opened:
         source = opened.enter_context(input_stream(file))
         keys = _backup_keys(session, backup) if backup else _device_keys(session)
+        together = [] if backup else _key_sets(session, key_sets)
         sink = opened.enter_context(output_stream(out, force=force, binary=False))
-        report = dare.decode(
-            opened.enter_context(watched(source, session.output.as_json)),
-            sink,
-            keys=keys,
-            trusted=trusted_keys(session, datetime.now(UTC), trusting),
-            allow_unauthenticated=allow_unauthenticated,
-            allow_unknown_signers=allow_unknown_signer,
-        )
+        try:
+            report = dare.decode(
+                opened.enter_context(watched(source, session.output.as_json)),
+                sink,
+                keys=[*keys, *together],  # a device of one's own comes first
+                trusted=trusted_keys(session, datetime.now(UTC), trusting),
+                allow_unauthenticated=allow_unauthenticated,
+                allow_unknown_signers=allow_unknown_signer,
+            )
+        except DecryptionError as error:
+            missing = [one.missing for one in together if one.missing]
+            if not missing:
+                raise
+            hint = "plug them in; mesh-hsm token list shows what is"
+            raise DecryptionError("; ".join(missing), hint=hint) from error
     _say(session, report, out)
 
 
@@ -201,6 +227,15 @@ def _device_keys(session: Session) -> list[Decryptor]:
 
     device = activated_device(session, datetime.now(UTC))
     return [LazyDecryptor(session, device)] if device else []
+
+
+def _key_sets(session: Session, files: tuple[Path, ...]) -> list[LazyKeySet]:
+    from mesh_hsm.mesh import peek_key_set
+    from mesh_hsm_cli.key_set_opening import LazyKeySet, filed_decryptors
+
+    named = [LazyKeySet(session, peek_key_set(read_object(path))) for path in files]
+    filed = filed_decryptors(session)
+    return list({one.public: one for one in (*filed, *named)}.values())
 
 
 def _size(source: BinaryIO) -> int | None:

@@ -115,6 +115,17 @@ def test_only_keys_that_are_named_are_asked(decryptor: Any) -> None:
     assert other.asked == before
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_first_key_that_is_named_is_asked(decryptor: Any, first: int) -> None:
+    """Whatever the order of recipients: a reader puts the key first that costs least to use."""
+    keys = [decryptor("P-384", f"order {number}") for number in (0, 1)]
+    envelope = dare.seal(b"x", recipients=[dare.Recipient(key.public) for key in keys])
+    one, other = keys[first], keys[1 - first]
+    asked = other.asked
+    assert dare.unseal(envelope, keys=[one, other]).report.opened_by == udf_of(one.public)
+    assert other.asked == asked
+
+
 def test_nobody_else_opens_it(decryptor: Any) -> None:
     octets = written(b"content", recipients=[dare.Recipient(decryptor("X448").public)])
     with pytest.raises(DecryptionError) as caught:

@@ -18,6 +18,7 @@ from mesh_hsm.dare import DoubleRecipient
 from mesh_hsm.mesh import (
     Activated,
     ActivationDevice,
+    AdministratorKeySet,
     BaseKeys,
     Connected,
     ConnectionDevice,
@@ -28,13 +29,16 @@ from mesh_hsm.mesh import (
     Signed,
     activate,
     connect,
+    create_key_set,
     create_profile_master,
     create_request,
 )
 from mesh_hsm.mesh.connection import open_connection
 from mesh_hsm.mesh.contribution import draw_seed
+from mesh_hsm.mesh.key_set import dealer_text
 from mesh_hsm.mesh.signed import seal_object
 from mesh_hsm.provider import DeviceKey, Use
+from mesh_hsm.threshold import deal
 from mesh_hsm.threshold.scalar_share import ScalarShare
 from mesh_hsm.uri import Uri
 
@@ -215,6 +219,26 @@ def connected(mesh: Mesh, device: Device, seed: bytes) -> Connected:
 @pytest.fixture(scope="session")
 def activated(mesh: Mesh, device: Device, connected: Connected) -> Activated:
     return device.activate(connected.response.envelope, confirm_master_udf=mesh.udf)
+
+
+@pytest.fixture(scope="session")
+def key_set_object(mesh: Mesh) -> Signed[AdministratorKeySet]:
+    """A 2-of-3 key whose parts are in memory."""
+    dealt = deal(P384)
+    custody = replace(CUSTODY, custody=CustodyClass.IMPORTED, known_by=(dealer_text("dora"),))
+    return create_key_set(
+        dealt,
+        {
+            place: ScalarShare(part, Use.ENCRYPT, label=f"board-{place}", custody=custody)
+            for place, part in dealt.parts.items()
+        },
+        name="board",
+        names=("anna", "ben", "carla"),
+        dealer="dora",
+        master=mesh.profile,
+        administrator=mesh.administrator,
+        now=NOW,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from mesh_hsm.errors import (
 from mesh_hsm.mesh import (
     ActivationDevice,
     open_connection,
+    open_key_set,
     open_pins,
     open_profile_device,
     open_profile_master,
@@ -39,16 +40,20 @@ KINDS = [
     "ConnectionDevice",
     "ConnectionResponse",
     "DevicePins",
+    "AdministratorKeySet",
 ]
 
 
 @pytest.fixture(scope="module")
-def objects(mesh: Any, device: Any, connected: Any, activated: Any) -> Objects:
+def objects(mesh: Any, device: Any, connected: Any, activated: Any, key_set_object: Any) -> Objects:
     """Kind -> the object, how it is opened, and the key that signed it."""
     profile, administrator = device.keys.profile, mesh.administrator
 
     def connection(envelope: Any) -> Any:
         return open_connection(envelope, mesh.profile.value)
+
+    def key_set(envelope: Any) -> Any:
+        return open_key_set(envelope, mesh.profile.value)
 
     def pins(envelope: Any) -> Any:
         return open_pins(envelope, profile.public)
@@ -60,6 +65,7 @@ def objects(mesh: Any, device: Any, connected: Any, activated: Any) -> Objects:
         "ConnectionDevice": (connected.connection, connection, administrator),
         "ConnectionResponse": (connected.response, open_response, administrator),
         "DevicePins": (activated.pins, pins, profile),
+        "AdministratorKeySet": (key_set_object, key_set, administrator),
     }
 
 

@@ -22,12 +22,15 @@ KINDS = [
     "ConnectionDevice",
     "ActivationDevice",
     "DevicePins",
+    "AdministratorKeySet",
     "EscrowedKeySet",
 ]
 
 
 @pytest.fixture(scope="module")
-def members(mesh: Any, device: Any, connected: Any, activated: Any) -> dict[str, list[str]]:
+def members(
+    mesh: Any, device: Any, connected: Any, activated: Any, key_set_object: Any
+) -> dict[str, list[str]]:
     """Members of each kind of object, as they were written just now."""
     objects = (
         mesh.profile,
@@ -36,6 +39,7 @@ def members(mesh: Any, device: Any, connected: Any, activated: Any) -> dict[str,
         connected.response,
         connected.connection,
         activated.pins,
+        key_set_object,
     )
     found: dict[str, list[str]] = {}
     for one in objects:
