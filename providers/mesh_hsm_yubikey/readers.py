@@ -45,6 +45,8 @@ PATIENCE: Final = 3.0
 
 _NAME: Final = "yubico yubikey"
 
+LETTING_GO: Final = "letting go of a YubiKey"
+"""Name of the thread that does so where somebody was interrupted."""
 
 _ours: dict[str, int] = {}
 """Readers that we are connected to, and in which process."""
@@ -86,6 +88,7 @@ class CardConnection(SmartCardConnection):
     def __init__(self, reader: Any) -> None:
         self.reader = str(reader)
         self.answered = 0
+        self._busy = threading.Lock()
         try:
             self._card, self._in_transaction = _exclusively(reader), False
         except HeldError:
@@ -99,17 +102,30 @@ class CardConnection(SmartCardConnection):
 
     def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
         """One command and its answer, neither of them logged."""
-        data, sw1, sw2 = self._card.transmit(list(apdu))
+        with self._busy:
+            data, sw1, sw2 = self._card.transmit(list(apdu))
         self.answered += 1
         return bytes(data), sw1 << 8 | sw2
 
     def close(self) -> None:
-        """Reset the card and let go of it. Never raises: it may be gone."""
+        """Reset the card and let go of it. Never raises: it may be gone.
+
+        One that has not answered yet, and whose user was interrupted, is let go of once it has.
+        """
         _ours.pop(self.reader, None)
-        if self._in_transaction:
-            SCardEndTransaction(self._card.hcard, SCARD_RESET_CARD)
-        with suppress(SmartcardException):
-            self._card.release()
+        if self._busy.locked():
+            threading.Thread(
+                target=self._let_go, name="letting go of a YubiKey", daemon=True
+            ).start()
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        with self._busy:
+            if self._in_transaction:
+                SCardEndTransaction(self._card.hcard, SCARD_RESET_CARD)
+            with suppress(SmartcardException):
+                self._card.release()
 
     def abandon(self) -> None:
         """In a forked child: forget the parent's connection without ending it."""
