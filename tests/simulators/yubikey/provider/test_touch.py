@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -191,7 +193,6 @@ def test_an_interrupted_wait_ends_at_once_and_gives_the_card_up_once_it_can(own:
 
 _SIGNER = """
 import sys
-from pathlib import Path
 from mesh_hsm.secret_source import NoSecrets
 from mesh_hsm.uri import Uri
 from mesh_hsm_yubikey.provider import YubiKeyProvider
@@ -250,3 +251,32 @@ def test_a_management_key_that_wants_a_touch_is_prompted_for(own: Own, watcher: 
     assert watcher.subjects == [f"YubiKey {own.device.serial} to change what it holds"]
     assert watcher.was_waiting == [True]
     assert watcher.gone.is_set()
+
+
+def test_the_command_line_says_it_without_a_terminal_and_in_json(own: Own) -> None:
+    """It is touched only once the notice was read from stderr."""
+    own.trust()
+    key = own.make(PinPolicy.ONCE, TouchPolicy.ALWAYS)
+    own.forget()
+    state = own.records.parent.parent
+    state.chmod(0o700)
+    finger = own.device.touch = threading.Event()
+    command = [sys.executable, "-m", "mesh_hsm_cli.main", "key", "attest", str(key.uri)]
+    child = subprocess.Popen(
+        [*command, "--json", "--pin-env", "YUBIKEY_PIN"],
+        env=os.environ | {"MESH_HSM_HOME": str(state), "YUBIKEY_PIN": PIN.decode()},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    subject = f"YubiKey {own.device.serial} to sign with key"
+    for line in child.stderr:
+        if line == json.dumps({"notice": f"Touch {subject}"}) + "\n":
+            break
+    assert own.device.waiting_for_touch
+    finger.set()
+    said, complained = child.communicate(timeout=PATIENCE)
+    assert (complained, child.returncode) == ("", 0)
+    assert json.loads(said)["key"]["custody"]["touch"] == "always"
