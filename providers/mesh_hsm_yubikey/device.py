@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from yubikit.core.smartcard import SmartCardConnection
 from yubikit.management import CAPABILITY, FORM_FACTOR, ManagementSession
 
-from mesh_hsm_yubikey.firmware import Version, text
+from mesh_hsm_yubikey.firmware import Version, is_fips, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,6 @@ class Device:
 def read(connection: SmartCardConnection) -> Device:
     """Two commands: SELECT of the management application, READ CONFIG. yubikit's errors pass."""
     info = ManagementSession(connection).read_device_info()
-    version = info.version
-    return Device(
-        info.serial,
-        (version.major, version.minor, version.patch),
-        int(info.form_factor),
-        info.is_fips or bool(info.fips_capable & CAPABILITY.PIV),
-    )
+    version = info.version.major, info.version.minor, info.version.patch
+    told = info.is_fips or bool(info.fips_capable & CAPABILITY.PIV)
+    return Device(info.serial, version, int(info.form_factor), told or is_fips(version))

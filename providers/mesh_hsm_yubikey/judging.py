@@ -63,7 +63,7 @@ def proved(attestation: Attestation, use: Use, device: str) -> CustodyStatement:
         pin=attestation.pin_policy,
         touch=attestation.touch_policy,
         notes=(
-            *_notes(attestation),
+            *notes(attestation),
             *concerns(
                 attestation.firmware,
                 attestation.algorithm,
@@ -86,7 +86,8 @@ def _pairs(metadata: Metadata, attestation: Attestation) -> Iterator[tuple[str, 
         yield "serial number", metadata.serial, attestation.serial
 
 
-def _notes(attestation: Attestation) -> Iterator[str]:
+def notes(attestation: Attestation) -> Iterator[str]:
+    """What to say of a verified attestation: under whose root, and what it leaves out."""
     if attestation.hardware is Hardware.CLAIMED:
         yield f"attested under {attestation.root}, which is not Yubico's"
     elif attestation.hardware is Hardware.SIMULATOR:

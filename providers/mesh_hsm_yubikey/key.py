@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -74,6 +73,7 @@ class YubiKeyKey(DeviceKey):
 
     def _use(self, doing: str, work: Callable[[PivSession], R]) -> R:
         opened, entry = self._opened, self._entry
+        opened.check_open()
         pin = None if entry.pin is PIN_POLICY.NEVER else opened.login.prepare()
         waits = entry.touch is not TOUCH_POLICY.NEVER
 
@@ -87,16 +87,19 @@ class YubiKeyKey(DeviceKey):
                 )
                 prove(hold, pin)
             subject = f"{opened.card.subject} to {doing} with {self.label}"
-            with touch.awaited(opened.login.secrets, subject) if waits else nullcontext():
-                return self._asked(hold.piv, work, waits=waits)
+            if not waits:
+                return work(hold.piv)
+            return touch.awaited(
+                opened.login.secrets, subject, lambda: self._touched(hold.piv, work)
+            )
 
         return opened.run(doing, use)
 
-    def _asked(self, piv: PivSession, work: Callable[[PivSession], R], *, waits: bool) -> R:
+    def _touched(self, piv: PivSession, work: Callable[[PivSession], R]) -> R:
         try:
             return work(piv)
         except ApduError as error:
-            if not waits or error.sw != SW.SECURITY_CONDITION_NOT_SATISFIED:
+            if error.sw != SW.SECURITY_CONDITION_NOT_SATISFIED:
                 raise
             raise AccessError(
                 f"nobody touched {self._opened.card.subject}",

@@ -59,22 +59,21 @@ class Management:
         """
         if hold.managed_by is self:
             return
-        key = given
-        if isinstance(given, Pin):
-            self._login.ensure(hold, given)
-            key = self._stored(hold.piv)
+        key = self._under_pin(hold, given) if isinstance(given, Pin) else given
         try:
-            with touch.awaited(
-                self._login.secrets, f"{self._card.subject} to change what it holds"
-            ):
-                authenticate(hold.piv, key, self._card.uri)
+            touch.awaited(
+                self._login.secrets,
+                f"{self._card.subject} to change what it holds",
+                lambda: authenticate(hold.piv, key, self._card.uri),
+            )
         except AccessError:
             self._key = None
             raise
         hold.managed_by = self
 
-    def _stored(self, piv: PivSession) -> Secret:
-        octets = catalogue.get_object(piv, OBJECT_ID_PIVMAN_PROTECTED_DATA)
+    def _under_pin(self, hold: Hold, pin: Pin) -> Secret:
+        self._login.ensure(hold, pin)
+        octets = catalogue.get_object(hold.piv, OBJECT_ID_PIVMAN_PROTECTED_DATA)
         key = PivmanProtectedData(octets).key if octets else None
         if key is None:
             raise DeviceError(

@@ -44,6 +44,8 @@ PATIENCE: Final = 3.0
 
 _NAME: Final = "yubico yubikey"
 
+LETTING_GO: Final = "letting go of a YubiKey"
+"""Name of the thread that does so where somebody was interrupted."""
 
 _ours: dict[str, CardConnection] = {}
 """Readers that we are connected to."""
@@ -119,12 +121,22 @@ class CardConnection(SmartCardConnection):
         return bytes(data), sw1 << 8 | sw2
 
     def close(self) -> None:
-        """Reset the card and let go of it. Never raises: it may be gone."""
+        """Reset the card and let go of it. Never raises: it may be gone.
+
+        One that has not answered yet, and whose user was interrupted, is let go of once it has.
+        """
         self._forget()
-        if self._in_transaction:
-            SCardEndTransaction(self._card.hcard, SCARD_RESET_CARD)
-        with suppress(SmartcardException):
-            self._card.release()
+        if self._busy.locked():
+            threading.Thread(target=self._let_go, name=LETTING_GO, daemon=True).start()
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        with self._busy:
+            if self._in_transaction:
+                SCardEndTransaction(self._card.hcard, SCARD_RESET_CARD)
+            with suppress(SmartcardException):
+                self._card.release()
 
     def abandon(self) -> None:
         """In a forked child: forget the parent's connection without ending it."""

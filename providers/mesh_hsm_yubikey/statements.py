@@ -16,7 +16,7 @@ from mesh_hsm_yubikey import attestation, firmware, roots, slots
 from mesh_hsm_yubikey.algorithms import KEY_CURVES, PIN_POLICY_OF, TOUCH_POLICY_OF
 from mesh_hsm_yubikey.device import Device
 from mesh_hsm_yubikey.directory import Entry
-from mesh_hsm_yubikey.judging import Metadata, judged
+from mesh_hsm_yubikey.judging import Metadata, judged, notes
 from mesh_hsm_yubikey.opened import Opened
 from mesh_hsm_yubikey.slot_state import Origin, SlotState
 
@@ -87,4 +87,4 @@ def checked(
         serial=opened.device.serial,
     )
     judged(told, proved, entry.use, statement.device)
-    return replace(statement, notes=(*statement.notes, f"attested under {proved.root}"))
+    return replace(statement, notes=(*statement.notes, *notes(proved)))

@@ -7,36 +7,35 @@ key that wants a touch is told when the answer has not come within the time that
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Final
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import Final, TypeVar
 
 from mesh_hsm.secret_source import AwaitsTouch, SecretSource
+
+R = TypeVar("R")
 
 DELAY: Final = 0.4
 """Seconds: longer than a YubiKey computes on any curve, shorter than anybody minds."""
 
 
-@contextmanager
-def awaited(secrets: SecretSource, subject: str) -> Iterator[None]:
-    """Around one command that may wait for a touch."""
-    if not isinstance(secrets, AwaitsTouch):
-        yield
-        return
-    shown, over, turn = ExitStack(), False, threading.Lock()
+def awaited(secrets: SecretSource, subject: str, ask: Callable[[], R]) -> R:
+    """What ``ask`` returns or raises: one command, for which a touch may be waited for.
 
-    def show() -> None:
-        with turn:
-            if not over:
-                shown.enter_context(secrets.awaiting_touch(subject))
+    It runs in a thread of its own, as nothing interrupts PC/SC: whoever presses Ctrl-C instead of
+    the YubiKey is not made to wait until that gives up.
+    """
+    answer: Future[R] = Future()
 
-    timer = threading.Timer(DELAY, show)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        with turn:
-            over = True
-        shown.close()
+    def work() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # raised again by result()
+            answer.set_exception(error)
+
+    threading.Thread(target=work, name="YubiKey that may want a touch", daemon=True).start()
+    wait((answer,), DELAY)
+    if answer.done() or not isinstance(secrets, AwaitsTouch):
+        return answer.result()
+    with secrets.awaiting_touch(subject):
+        return answer.result()

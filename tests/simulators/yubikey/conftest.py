@@ -18,7 +18,7 @@ def new_yubikey(tmp_path: Path) -> Iterator[Callable[..., Own]]:
     with ExitStack() as stack:
 
         def make(*firmware, **made) -> Own:
-            one = Own(in_process(), tmp_path, *firmware, **made)
+            one = Own(in_process(), tmp_path / "providers" / "yubikey", *firmware, **made)
             stack.callback(one.pull_out)
             return one
 

@@ -21,7 +21,7 @@ from mesh_hsm.testing.virtual_yubikey.piv.keys import Policies, generate
 from mesh_hsm.testing.virtual_yubikey.piv.names import Ins, ObjectId, Operation, Origin
 from mesh_hsm.testing.virtual_yubikey.piv.names import PinPolicy as CardPin
 from mesh_hsm.testing.virtual_yubikey.piv.names import TouchPolicy as CardTouch
-from mesh_hsm.threshold import Asked
+from mesh_hsm.threshold import Verifier
 from mesh_hsm_yubikey import evidence
 from mesh_hsm_yubikey.attestation import Attestation
 from mesh_hsm_yubikey.roots import Roots, trusted
@@ -49,14 +49,14 @@ def slot_of(own: Own) -> int:
     return next(slot for slot in own.state.keys if slot != 0xF9)
 
 
-def proof(own: Own, key: DeviceKey, asked: Asked, person: Person | None = None) -> bytes:
+def proof(own: Own, key: DeviceKey, asked: Verifier, person: Person | None = None) -> bytes:
     token = own.open(person)
     assert isinstance(token, Attests)
     return token.attest(key.uri, asked.challenge.octets)
 
 
 def verified(
-    own: Own, octets: bytes, key: DeviceKey, asked: Asked, roots: Roots | None = None
+    own: Own, octets: bytes, key: DeviceKey, asked: Verifier, roots: Roots | None = None
 ) -> Attestation:
     return evidence.verify(
         octets, key.public, key.use, asked, roots or trusted(own.records / "piv-roots")
@@ -79,7 +79,7 @@ def test_a_statement_is_checked_against_the_attestation(new_yubikey, firmware) -
         PinPolicy.ALWAYS,
         TouchPolicy.CACHED,
     )
-    assert f"attested under {ROOT}" in said.notes
+    assert f"attested by a simulator, under {ROOT}: proves nothing about hardware" in said.notes
     assert said.firmware == ".".join(map(str, firmware))
     assert f"serial number {own.device.serial}, slot 9c" in said.device
     assert said.known_by == ()
@@ -91,7 +91,7 @@ def test_a_statement_is_checked_against_the_attestation(new_yubikey, firmware) -
 def test_without_its_root_nothing_is_claimed_to_have_been_checked(own: Own) -> None:
     said = own.make().custody()
     assert [note for note in said.notes if note.startswith("attestation not verified")]
-    assert not [note for note in said.notes if "attested under" in note]
+    assert not [note for note in said.notes if ROOT in note and "not verified" not in note]
     assert said.hardware is Hardware.SIMULATOR
 
 
@@ -103,7 +103,7 @@ def test_what_is_wrong_with_an_attestation_refuses_statement_and_evidence(
     with pytest.raises(VerificationError) as caught:
         key.custody()
     assert not isinstance(caught.value, CannotVerifyError)
-    asked = Asked("verifier.example")
+    asked = Verifier("verifier.example")
     octets = proof(own, key, asked)
     with pytest.raises(VerificationError) as caught:
         verified(own, octets, key, asked)
@@ -177,7 +177,7 @@ def test_a_key_that_the_card_calls_its_own_and_does_not_attest_says_so(
     own.device.fail_next(Ins.ATTEST, 0x6A80)
     said = key.custody()
     assert UNATTESTED in said.notes
-    assert not [note for note in said.notes if "attested under" in note]
+    assert not [note for note in said.notes if ROOT in note and "not verified" not in note]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x70\x03\x01\x02\x03", b"junk"], ids=repr)
@@ -194,7 +194,7 @@ def test_a_yubikey_whose_f9_certificate_somebody_replaced_still_opens(
         again.sign(bytes(32))
         assert UNATTESTED in again.custody().notes
         with pytest.raises(UnsupportedError):
-            token.attest(key.uri, Asked("verifier.example").challenge.octets)
+            token.attest(key.uri, Verifier("verifier.example").challenge.octets)
 
 
 # -- evidence --------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_a_yubikey_whose_f9_certificate_somebody_replaced_still_opens(
 def test_evidence_over_a_challenge_verifies(own: Own, algorithm: str, use: Use) -> None:
     own.trust()
     key = own.make(PinPolicy.ONCE, algorithm=algorithm, use=use)
-    asked = Asked("verifier.example")
+    asked = Verifier("verifier.example")
     person = own.person()
     proved = verified(own, proof(own, key, asked, person), key, asked)
     assert (proved.slot, proved.pin_policy, proved.touch_policy) == (
@@ -222,15 +222,28 @@ def test_evidence_over_a_challenge_verifies(own: Own, algorithm: str, use: Use) 
     assert used[slot, Operation.SIGN] + used[slot, Operation.AGREE] == 1
 
 
+def test_a_provider_judges_evidence_for_a_verifier_far_away(own: Own, key: DeviceKey) -> None:
+    asked = Verifier("verifier.example")
+    octets = proof(own, key, asked)
+    own.device.remove()
+    said = own.provider.judge(octets, key.public, key.use, asked)
+    assert (said.custody, said.hardware) == (CustodyClass.GENERATED, Hardware.SIMULATOR)
+    assert (said.pin, said.touch) == (PinPolicy.ONCE, TouchPolicy.CACHED)
+    assert str(own.device.serial) in said.device
+    stranger = type(own.provider)(own.records / "elsewhere")
+    with pytest.raises(CannotVerifyError):
+        stranger.judge(octets, key.public, key.use, asked)
+
+
 def test_evidence_answers_one_challenge_of_one_verifier_about_one_key(
     own: Own, key: DeviceKey
 ) -> None:
-    asked = Asked("verifier.example")
+    asked = Verifier("verifier.example")
     octets = proof(own, key, asked)
     with pytest.raises(VerificationError, match="another challenge"):
-        verified(own, octets, key, Asked("verifier.example"))
+        verified(own, octets, key, Verifier("verifier.example"))
     with pytest.raises(VerificationError, match="another challenge"):
-        verified(own, octets, key, Asked("other.example"))
+        verified(own, octets, key, Verifier("other.example"))
     with own.open() as token:
         other = token.generate(KeySpec("P-256", Use.SIGN, "other"))
     with pytest.raises(VerificationError, match="another key"):
@@ -244,7 +257,7 @@ def test_an_answer_by_another_key_than_the_attested_is_refused(own: Own, key: De
     """A certificate copied from somebody, beside the answer of a key of one's own."""
     with own.open() as token:
         other = token.generate(KeySpec("P-256", Use.SIGN, "other"))
-    asked = Asked("verifier.example")
+    asked = Verifier("verifier.example")
     copied = json.loads(proof(own, key, asked))
     copied["answer"] = json.loads(proof(own, other, asked))["answer"]
     with pytest.raises(VerificationError, match="does not verify"):
@@ -252,15 +265,15 @@ def test_an_answer_by_another_key_than_the_attested_is_refused(own: Own, key: De
 
 
 def test_an_altered_nonce_does_not_help(own: Own, key: DeviceKey) -> None:
-    octets = json.loads(proof(own, key, Asked("verifier.example")))
-    asked = Asked("verifier.example")
+    octets = json.loads(proof(own, key, Verifier("verifier.example")))
+    asked = Verifier("verifier.example")
     octets["nonce"] = json.loads(proof(own, key, asked))["nonce"]
     with pytest.raises(VerificationError, match="does not verify"):
         verified(own, json.dumps(octets, separators=(",", ":")).encode(), key, asked)
 
 
 def test_yubico_s_roots_alone_refuse_a_simulator(own: Own, key: DeviceKey) -> None:
-    asked = Asked("verifier.example")
+    asked = Verifier("verifier.example")
     octets = proof(own, key, asked)
     with pytest.raises(CannotVerifyError, match="simulator"):
         verified(own, octets, key, asked, Roots.yubico())
@@ -272,7 +285,7 @@ def test_imported_keys_are_not_attested(own: Own) -> None:
         key = token.import_scalar(KeySpec("P-256", Use.SIGN, "key"), 12345, ("a dealer",))
         own.wire.clear()
         with pytest.raises(UnsupportedError, match="made itself"):
-            token.attest(key.uri, Asked("verifier.example").challenge.octets)
+            token.attest(key.uri, Verifier("verifier.example").challenge.octets)
     assert not own.sent(Ins.AUTHENTICATE)
     assert not own.secrets_sent
 
@@ -288,7 +301,7 @@ def test_a_key_that_another_program_put_into_the_slot_is_not_attested_as_ours(
         Origin.GENERATED,
     )
     with pytest.raises(Exception, match="slot"):
-        proof(own, key, Asked("verifier.example"))
+        proof(own, key, Verifier("verifier.example"))
     with pytest.raises(Exception, match="slot"):
         key.custody()
 

@@ -155,6 +155,12 @@ def test_a_flag_without_a_key_is_said_with_the_way_out(own: Own) -> None:
     assert not own.state.keys.keys() - {0xF9}
 
 
+def test_a_card_that_fails_has_not_refused_the_key(own: Own) -> None:
+    own.device.fail_next(Ins.AUTHENTICATE, 0x6F00)
+    with pytest.raises(DeviceError, match="6F00"):
+        own.open().generate(SPEC)
+
+
 def test_objects_that_nobody_understands_are_malformed(own: Own) -> None:
     own.state.objects[ADMIN_DATA] = b"\x80\x7f"
     with pytest.raises(DeviceError, match="malformed"):

@@ -55,8 +55,8 @@ def test_a_yubikey_of_the_fips_series_refuses_before_anything_is_sent(new_yubike
         assert not own.sent(Ins.GENERATE)
         key = token.generate(KeySpec("P-256", Use.SIGN, "key", pin=PinPolicy.ONCE))
         assert key.custody().pin is PinPolicy.ONCE
-        if made == "by its form factor":
-            assert "FIPS" in token.info.model
+        assert "FIPS" in token.info.model
+        assert token.pins(Use.SIGN) == {PinPolicy.ONCE, PinPolicy.ALWAYS}
 
 
 @pytest.mark.parametrize(("algorithm", "use"), [("Ed25519", Use.SIGN), ("X25519", Use.ENCRYPT)])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-import _thread
+import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +23,7 @@ from mesh_hsm.testing.virtual_yubikey.piv.management_key import KeyType, Managem
 from mesh_hsm.testing.virtual_yubikey.piv.names import Ins
 from mesh_hsm.testing.virtual_yubikey.piv.names import TouchPolicy as CardTouch
 from mesh_hsm_yubikey import touch
+from mesh_hsm_yubikey.readers import LETTING_GO
 
 DIGEST = bytes(32)
 PATIENCE = 20.0
@@ -162,14 +167,61 @@ def test_the_prompt_goes_when_the_yubikey_is_pulled_out(own: Own) -> None:
     key.sign(DIGEST)
 
 
-def test_an_interrupted_wait_gives_the_card_up(own: Own) -> None:
+def test_an_interrupted_wait_ends_at_once_and_gives_the_card_up_once_it_can(own: Own) -> None:
     watcher = Watcher(own, touches=False)
-    key = own.make(touch=TouchPolicy.ALWAYS, person=watcher)
-    late(watcher, _thread.interrupt_main)
+    key = own.make(PinPolicy.ONCE, TouchPolicy.ALWAYS, watcher)
+    ended = threading.Event()
+
+    def finger() -> bool:
+        assert watcher.shown.wait(PATIENCE)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return not ended.wait(PATIENCE)
+
+    own.device.touch = finger
     with pytest.raises(KeyboardInterrupt):
         key.sign(DIGEST)
+    assert own.device.waiting_for_touch  # nobody waited for that to end
     assert watcher.gone.is_set()
+    ended.set()
+    for thread in threading.enumerate():
+        if thread.name == LETTING_GO:
+            thread.join(PATIENCE)
     assert own.is_free()
+    own.device.touch = "automatic"
+    key.sign(DIGEST)
+
+
+_SIGNER = """
+import sys
+from mesh_hsm.secret_source import NoSecrets
+from mesh_hsm.uri import Uri
+from mesh_hsm_yubikey.provider import YubiKeyProvider
+uri = Uri.parse(sys.argv[1])
+with YubiKeyProvider(Path("/nonexistent")).open(uri.without("slot"), NoSecrets()) as token:
+    try:
+        token.key(uri).sign(bytes(32))
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_a_program_that_is_interrupted_while_the_card_waits_ends_at_once(own: Own) -> None:
+    key = own.make(touch=TouchPolicy.ALWAYS)
+    own.forget()
+    ended = threading.Event()
+    own.device.touch = lambda: not ended.wait(PATIENCE)
+    child = subprocess.Popen(
+        [sys.executable, "-c", _SIGNER, str(key.uri)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert own.device.touch_wanted.wait(PATIENCE)
+    child.send_signal(signal.SIGINT)
+    said, complained = child.communicate(timeout=PATIENCE)
+    assert own.device.waiting_for_touch
+    ended.set()
+    assert (said, complained, child.returncode) == ("interrupted\n", "", 0)
 
 
 def test_nobody_need_look_at_a_display(own: Own) -> None:
@@ -199,3 +251,32 @@ def test_a_management_key_that_wants_a_touch_is_prompted_for(own: Own, watcher: 
     assert watcher.subjects == [f"YubiKey {own.device.serial} to change what it holds"]
     assert watcher.was_waiting == [True]
     assert watcher.gone.is_set()
+
+
+def test_the_command_line_says_it_without_a_terminal_and_in_json(own: Own) -> None:
+    """It is touched only once the notice was read from stderr."""
+    own.trust()
+    key = own.make(PinPolicy.ONCE, TouchPolicy.ALWAYS)
+    own.forget()
+    state = own.records.parent.parent
+    state.chmod(0o700)
+    finger = own.device.touch = threading.Event()
+    command = [sys.executable, "-m", "mesh_hsm_cli.main", "key", "attest", str(key.uri)]
+    child = subprocess.Popen(
+        [*command, "--json", "--pin-env", "YUBIKEY_PIN"],
+        env=os.environ | {"MESH_HSM_HOME": str(state), "YUBIKEY_PIN": PIN.decode()},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    subject = f"YubiKey {own.device.serial} to sign with key"
+    for line in child.stderr:
+        if line == json.dumps({"notice": f"Touch {subject}"}) + "\n":
+            break
+    assert own.device.waiting_for_touch
+    finger.set()
+    said, complained = child.communicate(timeout=PATIENCE)
+    assert (complained, child.returncode) == ("", 0)
+    assert json.loads(said)["key"]["custody"]["touch"] == "always"
