@@ -208,7 +208,7 @@ def test_a_token_knows_its_own_keys_only(bench: SlotsBench) -> None:
 
 
 def test_held_by_another_process(bench: SlotsBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "PATIENCE", 0.0)
+    monkeypatch.setattr(readers, "PATIENCE", 0.0)
     with bench.open() as token:
         key = token.generate(spec())
         with held_by_a_child(bench) as child:

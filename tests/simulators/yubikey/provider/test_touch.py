@@ -193,6 +193,7 @@ def test_an_interrupted_wait_ends_at_once_and_gives_the_card_up_once_it_can(own:
 
 _SIGNER = """
 import sys
+from pathlib import Path
 from mesh_hsm.secret_source import NoSecrets
 from mesh_hsm.uri import Uri
 from mesh_hsm_yubikey.provider import YubiKeyProvider
