@@ -6,7 +6,9 @@ Open this file to see what a provider may ask a person for. The command line's o
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -63,6 +65,27 @@ class AwaitsTouch(Protocol):
     def awaiting_touch(self, subject: str) -> AbstractContextManager[None]:
         """Entered once the device waits for a touch to use ``subject``, left when it has ended."""
         ...
+
+
+_why_again: ContextVar[str] = ContextVar("why_again", default="")
+
+
+@contextmanager
+def asked_again(why: str) -> Iterator[None]:
+    """Within the block a device is asked once more for one thing that a person wants.
+
+    ``why`` completes "Touch … to agree with …," for whoever then has to touch it again.
+    """
+    before = _why_again.set(why)
+    try:
+        yield
+    finally:
+        _why_again.reset(before)
+
+
+def why_again() -> str:
+    """What ``asked_again`` said; empty at the first time."""
+    return _why_again.get()
 
 
 class NoSecrets:

@@ -9,9 +9,14 @@ result, naming a culprit. Decryption tries candidates instead, with one call (hs
 
 from __future__ import annotations
 
+from typing import Final
+
 from mesh_hsm.curves import Point, SecretScalar, XOnly, recover
 from mesh_hsm.errors import DeviceError, VerificationError
 from mesh_hsm.provider import DeviceKey
+from mesh_hsm.secret_source import asked_again
+
+_WHY: Final = "a second time: its first answer leaves two points, and this tells which"
 
 
 def recover_plain(share: DeviceKey, S: Point) -> Point:
@@ -24,7 +29,8 @@ def recover_plain(share: DeviceKey, S: Point) -> Point:
     if isinstance(answer, Point):
         return answer
     D, xD = _offset(share.public, S)
-    second = share.agree(S + D)
+    with asked_again(_WHY):
+        second = share.agree(S + D)
     try:
         return recover(xD, answer, XOnly(second.curve, second.x))
     except VerificationError as error:
@@ -43,7 +49,8 @@ def recover_blinded(share: DeviceKey, S: Point) -> Point:
     if not R.in_prime_subgroup:
         raise _disagrees(share)
     a, r = SecretScalar.random(S.curve), SecretScalar.random(S.curve)
-    second = share.agree(a.times(S) + r.public())
+    with asked_again(_WHY):
+        second = share.agree(a.times(S) + r.public())
     aR, rX = a.times(R), r.times(share.public)
     signs = [(R, aR)] if isinstance(answer, Point) else [(R, aR), (-R, -aR)]
     for candidate, blinded in signs:

@@ -13,6 +13,7 @@ from mesh_hsm.curves import Point, XOnly
 from mesh_hsm.custody import CustodyStatement
 from mesh_hsm.errors import AccessError, NotFoundError
 from mesh_hsm.provider import DeviceKey
+from mesh_hsm.secret_source import why_again
 from mesh_hsm.uri import Uri
 from mesh_hsm_yubikey import description, operations, slot_state, statements, touch
 from mesh_hsm_yubikey.card import Hold
@@ -86,9 +87,11 @@ class YubiKeyKey(DeviceKey):
                     opened.login.prove if entry.pin is PIN_POLICY.ALWAYS else opened.login.ensure
                 )
                 prove(hold, pin)
-            subject = f"{opened.card.subject} to {doing} with {self.label}"
             if not waits:
                 return work(hold.piv)
+            subject = f"{opened.card.subject} to {doing} with {self.label}"
+            if why := why_again():
+                subject = f"{subject}, {why}"
             return touch.awaited(
                 opened.login.secrets, subject, lambda: self._touched(hold.piv, work)
             )
