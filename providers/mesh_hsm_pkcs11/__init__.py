@@ -7,6 +7,12 @@ python-pkcs11 loads modules, lists slots and mechanisms, opens sessions, makes a
 and sets PINs. The rest goes through ``cryptoki``, which says why.
 """
 
+import os
+
+# A module over a TPM, which p11-kit may list, has the TSS log a dozen lines to stderr on a machine
+# without one; what matters comes as an error. The TSS reads this when it is loaded.
+os.environ.setdefault("TSS2_LOG", "all+none")
+
 from mesh_hsm_pkcs11.provider import Pkcs11Provider
 
 __all__ = ["Pkcs11Provider"]
