@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Final, TypeVar
 
 from yubikit.piv import PivSession
@@ -29,8 +29,8 @@ class Hold:
     """One uninterrupted connection, the PIV application selected.
 
     ``verified_by`` and ``managed_by`` are who has proved the PIN and the management key since it
-    began, None for nobody; ``seen`` are slots found to hold the key that is ours. The card forgets
-    both proofs when the hold ends.
+    began, None for nobody; ``seen`` are entries whose slot was found to hold their key. The card
+    forgets both proofs when the hold ends.
     """
 
     def __init__(self, reached: Reached) -> None:
@@ -39,7 +39,7 @@ class Hold:
         self.piv = PivSession(reached.connection)
         self.verified_by: object = None
         self.managed_by: object = None
-        self.seen: set[int] = set()
+        self.seen: set[Hashable] = set()
 
 
 class Card:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from smartcard.Exceptions import SmartcardException
 from yubikit.core import BadResponseError, CommandError, NotSupportedError
 from yubikit.core.smartcard import SW, ApduError
@@ -19,6 +21,11 @@ from mesh_hsm.errors import (
     MeshHsmError,
     UnsupportedError,
 )
+
+MALFORMED: Final = (BadResponseError, ValueError, LookupError, TypeError, UnsupportedAlgorithm)
+"""What yubikit and its library raise while they take apart an answer that is none."""
+
+_LOOK: Final = "pull it out and plug it in again; mesh-hsm doctor says what is known of it"
 
 
 class CardGoneError(DeviceError):
@@ -37,30 +44,36 @@ def explained(doing: str, uri: str) -> Iterator[None]:
         raise explain(error, doing, uri) from error
     except SmartcardException as error:
         raise gone(doing, uri) from error
-    except (BadResponseError, ValueError, LookupError) as error:  # as yubikit takes answers apart
+    except MALFORMED as error:
         raise DeviceError(
-            f"the YubiKey gave a malformed answer when it was asked to {doing}", uri=uri
+            f"the YubiKey gave a malformed answer when it was asked to {doing}",
+            hint=_LOOK,
+            uri=uri,
         ) from error
 
 
 def explain(error: Exception, doing: str, uri: str) -> MeshHsmError:
     """Our error for one of yubikit's."""
     if isinstance(error, NotSupportedError):
-        return UnsupportedError(f"this YubiKey cannot {doing}: {error}", uri=uri)
+        return UnsupportedError(
+            f"this YubiKey cannot {doing}: {error}", hint="mesh-hsm doctor", uri=uri
+        )
     if not isinstance(error, ApduError):
-        return DeviceError(f"the YubiKey refused to {doing}", uri=uri)
+        return DeviceError(f"the YubiKey refused to {doing}", hint=_LOOK, uri=uri)
     said = f"the YubiKey refused to {doing} (SW={error.sw:04X})"
     if error.sw == SW.SECURITY_CONDITION_NOT_SATISFIED:
-        return AccessError(said, uri=uri)
+        return AccessError(said, hint="run it again, and give the PIN when it is asked", uri=uri)
     if error.sw == SW.AUTH_METHOD_BLOCKED:
         return blocked("PIN", uri)
     if error.sw in (SW.INVALID_INSTRUCTION, SW.FUNCTION_NOT_SUPPORTED):
-        return UnsupportedError(said, uri=uri)
+        return UnsupportedError(
+            said, hint="mesh-hsm doctor shows its firmware; it cannot be updated", uri=uri
+        )
     if error.sw == SW.NO_SPACE:
         return DeviceError(
             f"{said}: no memory left", hint="delete keys or certificates nobody needs", uri=uri
         )
-    return DeviceError(said, uri=uri)
+    return DeviceError(said, hint=_LOOK, uri=uri)
 
 
 def gone(doing: str, uri: str) -> CardGoneError:

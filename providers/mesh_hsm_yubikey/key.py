@@ -76,9 +76,9 @@ class YubiKeyKey(DeviceKey):
         waits = entry.touch is not TOUCH_POLICY.NEVER
 
         def use(hold: Hold) -> R:
-            if entry.slot not in hold.seen:  # once: it is ours alone from then on
+            if entry not in hold.seen:  # once: it is ours alone from then on
                 self._state(hold)
-                hold.seen.add(entry.slot)
+                hold.seen.add(entry)
             if pin is not None:
                 prove = (
                     opened.login.prove if entry.pin is PIN_POLICY.ALWAYS else opened.login.ensure

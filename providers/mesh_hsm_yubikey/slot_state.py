@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from yubikit.core.smartcard import SW, ApduError
 from yubikit.piv import KEY_TYPE, PIN_POLICY, SLOT, TOUCH_POLICY, PivSession
@@ -16,6 +17,8 @@ from mesh_hsm_yubikey.algorithms import KEY_TYPES, PIN_POLICIES, TOUCH_POLICIES,
 from mesh_hsm_yubikey.attestation import claimed
 from mesh_hsm_yubikey.directory import Entry
 from mesh_hsm_yubikey.firmware import Feature
+
+_WRONG_PARAMETERS: Final = 0x6A
 
 
 class Origin(Enum):
@@ -73,7 +76,9 @@ def _metadata(piv: PivSession, slot: SLOT) -> SlotState | None:
 def _attested(piv: PivSession, slot: SLOT) -> SlotState | None:
     try:
         told = claimed(piv.attest_key(slot))
-    except ApduError:  # no key there, or an imported one
+    except ApduError as error:  # no key there, or an imported one: versions word it differently
+        if error.sw >> 8 != _WRONG_PARAMETERS and error.sw != SW.CONDITIONS_NOT_SATISFIED:
+            raise
         return None
     key_type = KEY_TYPE.from_public_key(told.public)
     return SlotState(

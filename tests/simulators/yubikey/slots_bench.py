@@ -116,9 +116,7 @@ class SlotsBench:
     def privates(self) -> dict[SLOT, bytes]:
         """Every private key, by slot: to see whether it is another one now."""
         return {
-            SLOT(slot): key.private.private_bytes(
-                Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
-            )
+            SLOT(slot): key.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
             for slot, key in self.state.keys.items()
             if slot in OURS
         }
@@ -135,9 +133,7 @@ class SlotsBench:
 
     def instructions(self) -> list[Ins | int]:
         """What has come since ``trace`` was cleared."""
-        return [
-            Ins(one.ins) if one.ins in list(Ins) else one.ins or 0 for one in self.device.trace
-        ]
+        return [Ins(one.ins) if one.ins in list(Ins) else one.ins or 0 for one in self.device.trace]
 
     # -- the other program -----------------------------------------------------------------------
 
