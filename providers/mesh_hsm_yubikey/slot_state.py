@@ -13,6 +13,7 @@ from yubikit.core.smartcard import SW, ApduError
 from yubikit.piv import KEY_TYPE, PIN_POLICY, SLOT, TOUCH_POLICY, PivSession
 
 from mesh_hsm.curves import Point
+from mesh_hsm.errors import DeviceError, FormatError
 from mesh_hsm_yubikey.algorithms import KEY_TYPES, PIN_POLICIES, TOUCH_POLICIES, point_of
 from mesh_hsm_yubikey.attestation import claimed
 from mesh_hsm_yubikey.directory import Entry
@@ -75,11 +76,18 @@ def _metadata(piv: PivSession, slot: SLOT) -> SlotState | None:
 
 def _attested(piv: PivSession, slot: SLOT) -> SlotState | None:
     try:
-        told = claimed(piv.attest_key(slot))
+        certificate = piv.attest_key(slot)
     except ApduError as error:  # no key there, or an imported one: versions word it differently
         if error.sw >> 8 != _WRONG_PARAMETERS and error.sw != SW.CONDITIONS_NOT_SATISFIED:
             raise
         return None
+    try:
+        told = claimed(certificate)
+    except FormatError as error:
+        raise DeviceError(
+            f"the YubiKey's attestation of slot {int(slot):02x} cannot be read",
+            hint="pull it out and plug it in again; mesh-hsm doctor",
+        ) from error
     key_type = KEY_TYPE.from_public_key(told.public)
     return SlotState(
         key_type=key_type,
