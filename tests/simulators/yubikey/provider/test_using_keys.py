@@ -336,5 +336,5 @@ def test_commands_of_a_move(bench: SlotsBench) -> None:
         bench.card.release()
         bench.device.trace.clear()
         token.move(uri, "95")
-    assert bench.device.apdus == 21
+    assert bench.device.apdus == 20
     assert bench.device.operations[0x9C, "move"] == 1
