@@ -159,6 +159,23 @@ def test_a_refused_move_leaves_no_note(bench: SlotsBench) -> None:
         shift(token)
 
 
+def test_a_refused_attestation_is_no_empty_slot(new_bench) -> None:
+    """Below 5.3 it is how a slot is looked into: what was cut off there is not forgotten."""
+    bench = new_bench((4, 3, 5))
+    ready(bench)
+    with bench.open() as token:
+        bench.device.transmit = gone_at(bench, Ins.GENERATE, answered=True)
+        with pytest.raises(DeviceError):
+            make(token)
+        del bench.device.transmit
+        bench.replug()
+        bench.device.fail_next(Ins.ATTEST, 0x6F00, times=3)
+        with pytest.raises(DeviceError):
+            make(token)
+        bench.device.stop_failing()
+    check(bench)
+
+
 # -- answers that no card should give --------------------------------------------------------------
 
 NONSENSE: dict[str, Callable[[bytes], bytes]] = {
@@ -225,6 +242,20 @@ def test_an_agreement_that_is_none(bench: SlotsBench, algorithm: str, change) ->
                 return
         assert answer != right
         assert change is NONSENSE["the last octet"]
+
+
+@pytest.mark.parametrize("algorithm", ["P-256", "P-384", "X25519"])
+@pytest.mark.parametrize("more", [-1, 1])
+def test_an_agreement_of_another_length(bench: SlotsBench, algorithm: str, more: int) -> None:
+    with bench.open() as token:
+        key = token.generate(spec("agrees", algorithm, Use.ENCRYPT))
+        secret = bytes(key.public.curve.field_size + more)
+        answer = bytes([0x7C, 2 + len(secret), 0x82, len(secret)]) + secret
+        with (
+            nonsense(bench, Ins.AUTHENTICATE, lambda _: answer),
+            pytest.raises(DeviceError, match=f"has {len(secret)} octets"),
+        ):
+            key.agree(key.public.curve.base)
 
 
 def test_a_signature_that_is_none(bench: SlotsBench) -> None:
@@ -317,12 +348,14 @@ def test_a_key_that_somebody_put_where_a_generation_was_cut_off(new_bench, firmw
         assert slot not in bench.accounted
 
 
-def gone_at(bench: SlotsBench, ins: int) -> Callable[[bytes], bytes]:
-    """Pulled out before the first command of this instruction."""
+def gone_at(bench: SlotsBench, ins: int, *, answered: bool = False) -> Callable[[bytes], bytes]:
+    """Pulled out before the first command of this instruction, or after its answer."""
     honest = bench.device.transmit
 
     def transmit(command: bytes) -> bytes:
-        if command[1] == ins:
+        if command[1] == ins and answered:
+            bench.device.power_loss_after(1, answered=True)
+        elif command[1] == ins:
             bench.device.unplug_at(1)
         return honest(command)
 
