@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding
 from slots_bench import SECRETS, SlotsBench, named, some_certificate, spec, works
 from yubikit.piv import KEY_TYPE, PIN_POLICY, SLOT, TOUCH_POLICY
 
@@ -300,6 +301,62 @@ def test_a_card_that_makes_another_key_than_it_was_asked_for(new_bench, firmware
         assert token.keys() == []
         assert set(bench.privates) == {slot for slot, _ in bench.directory.spent}
         check(bench)
+
+
+@pytest.mark.parametrize("firmware", [(5, 7, 1), (4, 3, 5)], ids=named)
+def test_a_slot_that_cannot_be_looked_into(new_bench, firmware) -> None:
+    bench = new_bench(firmware)
+    ins = Ins.METADATA if firmware >= (5, 3, 0) else Ins.ATTEST
+    ready(bench)
+    with bench.open() as token:
+        (key,) = token.keys()
+        bench.device.fail_next(ins, 0x6F00)
+        with pytest.raises(DeviceError, match="6F00"):
+            token.key(key.uri)
+        with nonsense(bench, ins, NONSENSE["half"]), pytest.raises(DeviceError, match="malformed"):
+            token.key(key.uri)
+        works(token.key(key.uri))
+
+
+def test_an_attestation_that_is_signed_nonsense(new_bench) -> None:
+    """A certificate that can be read, but is none of a slot: below 5.3 it is looked into."""
+    bench = new_bench((4, 3, 5))
+    ready(bench)
+    other = some_certificate().public_bytes(Encoding.DER)
+    with bench.open() as token:
+        (key,) = token.keys()
+        honest = bench.device.transmit
+
+        def lie(command: bytes) -> bytes:
+            answer = honest(command)
+            return (
+                other[:250] + b"\x61\x00"
+                if command[1] == Ins.ATTEST
+                else (other[250:] + b"\x90\x00" if command[1] == 0xC0 else answer)
+            )
+
+        bench.device.transmit = lie
+        with pytest.raises(DeviceError, match="9c cannot be read") as caught:
+            token.key(key.uri)
+        assert caught.value.hint
+        del bench.device.transmit
+
+
+def test_a_card_that_says_it_made_nothing(bench: SlotsBench) -> None:
+    with bench.open() as token:
+        honest = bench.device.transmit
+
+        def lie(command: bytes) -> bytes:
+            if command[1] == Ins.METADATA and command[3] == SLOT.SIGNATURE:
+                return b"\x6a\x88"
+            return honest(command)
+
+        bench.device.transmit = lie
+        with pytest.raises(DeviceError, match="another public key; it was destroyed"):
+            token.generate(spec("new"))
+        del bench.device.transmit
+        assert bench.privates == {}
+        assert token.keys() == []
 
 
 # -- what others put where something of ours was cut off -------------------------------------------
