@@ -93,7 +93,7 @@ def check(bench: SlotsBench) -> None:
 @pytest.mark.parametrize("firmware", [(5, 7, 1), (4, 3, 5)], ids=named)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_card_that_refuses(new_bench, firmware, name: str) -> None:
-    """Each word at each instruction that is used, at its first and at its second time."""
+    """Each word at the first command of each instruction that is used."""
     bench = new_bench(firmware)
     if name == "move" and firmware < (5, 7, 0):
         pytest.skip("moves nothing")
@@ -112,6 +112,35 @@ def test_a_card_that_refuses(new_bench, firmware, name: str) -> None:
             bench.device.stop_failing()
             check(bench)
     assert refused > len(used)
+
+
+@pytest.mark.parametrize("firmware", [(5, 7, 1), (5, 4, 3), (4, 3, 5)], ids=named)
+@pytest.mark.parametrize("name", ["generate", "import", "delete"])
+def test_a_refusal_at_each_command(new_bench, firmware, name: str) -> None:
+    """Whichever it is: not processed and answered with 6F00, or processed and so answered."""
+    bench = new_bench(firmware)
+    saved = ready(bench)
+    bench.load(saved)
+    assert run(bench, COMMANDS[name]) is None
+    for n in range(bench.device.apdus):
+        changes = bench.device.trace[n].ins in (Ins.GENERATE, Ins.IMPORT, Ins.MOVE, Ins.PUT_DATA)
+        for processed in (False, True) if changes else (False,):
+            bench.load(saved)
+            honest, left = bench.device.transmit, iter([True] * n + [False])
+
+            def refuse(command, honest=honest, left=left, processed=processed) -> bytes:
+                if next(left, True):
+                    return honest(command)
+                if processed:
+                    honest(command)
+                return b"\x6f\x00"
+
+            bench.device.transmit = refuse
+            error = run(bench, COMMANDS[name])
+            del bench.device.transmit
+            assert error is None or error.hint or isinstance(error, AccessError), (n, error)
+            bench.card.release()
+            check(bench)
 
 
 @pytest.mark.parametrize(
