@@ -122,8 +122,8 @@ def test_a_refusal_at_each_command(new_bench, firmware, name: str) -> None:
     saved = ready(bench)
     bench.load(saved)
     assert run(bench, COMMANDS[name]) is None
-    for n in range(bench.device.apdus):
-        changes = bench.device.trace[n].ins in (Ins.GENERATE, Ins.IMPORT, Ins.MOVE, Ins.PUT_DATA)
+    for n, ins in enumerate(bench.instructions()):
+        changes = ins in (Ins.GENERATE, Ins.IMPORT, Ins.MOVE, Ins.PUT_DATA)
         for processed in (False, True) if changes else (False,):
             bench.load(saved)
             honest, left = bench.device.transmit, iter([True] * n + [False])
