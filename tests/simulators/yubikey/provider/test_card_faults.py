@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding
 from slots_bench import SECRETS, SlotsBench, named, some_certificate, spec, works
 from yubikit.piv import KEY_TYPE, PIN_POLICY, SLOT, TOUCH_POLICY
 
@@ -92,7 +93,7 @@ def check(bench: SlotsBench) -> None:
 @pytest.mark.parametrize("firmware", [(5, 7, 1), (4, 3, 5)], ids=named)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_card_that_refuses(new_bench, firmware, name: str) -> None:
-    """Each word at each instruction that is used, at its first and at its second time."""
+    """Each word at the first command of each instruction that is used."""
     bench = new_bench(firmware)
     if name == "move" and firmware < (5, 7, 0):
         pytest.skip("moves nothing")
@@ -111,6 +112,35 @@ def test_a_card_that_refuses(new_bench, firmware, name: str) -> None:
             bench.device.stop_failing()
             check(bench)
     assert refused > len(used)
+
+
+@pytest.mark.parametrize("firmware", [(5, 7, 1), (5, 4, 3), (4, 3, 5)], ids=named)
+@pytest.mark.parametrize("name", ["generate", "import", "delete"])
+def test_a_refusal_at_each_command(new_bench, firmware, name: str) -> None:
+    """Whichever it is: not processed and answered with 6F00, or processed and so answered."""
+    bench = new_bench(firmware)
+    saved = ready(bench)
+    bench.load(saved)
+    assert run(bench, COMMANDS[name]) is None
+    for n, ins in enumerate(bench.instructions()):
+        changes = ins in (Ins.GENERATE, Ins.IMPORT, Ins.MOVE, Ins.PUT_DATA)
+        for processed in (False, True) if changes else (False,):
+            bench.load(saved)
+            honest, left = bench.device.transmit, iter([True] * n + [False])
+
+            def refuse(command, honest=honest, left=left, processed=processed) -> bytes:
+                if next(left, True):
+                    return honest(command)
+                if processed:
+                    honest(command)
+                return b"\x6f\x00"
+
+            bench.device.transmit = refuse
+            error = run(bench, COMMANDS[name])
+            del bench.device.transmit
+            assert error is None or error.hint or isinstance(error, AccessError), (n, error)
+            bench.card.release()
+            check(bench)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +187,23 @@ def test_a_refused_move_leaves_no_note(bench: SlotsBench) -> None:
             shift(token)
         assert bench.directory == before
         shift(token)
+
+
+def test_a_refused_attestation_is_no_empty_slot(new_bench) -> None:
+    """Below 5.3 it is how a slot is looked into: what was cut off there is not forgotten."""
+    bench = new_bench((4, 3, 5))
+    ready(bench)
+    with bench.open() as token:
+        bench.device.transmit = gone_at(bench, Ins.GENERATE, answered=True)
+        with pytest.raises(DeviceError):
+            make(token)
+        del bench.device.transmit
+        bench.replug()
+        bench.device.fail_next(Ins.ATTEST, 0x6F00, times=3)
+        with pytest.raises(DeviceError):
+            make(token)
+        bench.device.stop_failing()
+    check(bench)
 
 
 # -- answers that no card should give --------------------------------------------------------------
@@ -227,6 +274,20 @@ def test_an_agreement_that_is_none(bench: SlotsBench, algorithm: str, change) ->
         assert change is NONSENSE["the last octet"]
 
 
+@pytest.mark.parametrize("algorithm", ["P-256", "P-384", "X25519"])
+@pytest.mark.parametrize("more", [-1, 1])
+def test_an_agreement_of_another_length(bench: SlotsBench, algorithm: str, more: int) -> None:
+    with bench.open() as token:
+        key = token.generate(spec("agrees", algorithm, Use.ENCRYPT))
+        secret = bytes(key.public.curve.field_size + more)
+        answer = bytes([0x7C, 2 + len(secret), 0x82, len(secret)]) + secret
+        with (
+            nonsense(bench, Ins.AUTHENTICATE, lambda _: answer),
+            pytest.raises(DeviceError, match=f"has {len(secret)} octets"),
+        ):
+            key.agree(key.public.curve.base)
+
+
 def test_a_signature_that_is_none(bench: SlotsBench) -> None:
     with bench.open() as token:
         key = token.generate(spec("signs"))
@@ -269,6 +330,62 @@ def test_a_card_that_makes_another_key_than_it_was_asked_for(new_bench, firmware
         assert token.keys() == []
         assert set(bench.privates) == {slot for slot, _ in bench.directory.spent}
         check(bench)
+
+
+@pytest.mark.parametrize("firmware", [(5, 7, 1), (4, 3, 5)], ids=named)
+def test_a_slot_that_cannot_be_looked_into(new_bench, firmware) -> None:
+    bench = new_bench(firmware)
+    ins = Ins.METADATA if firmware >= (5, 3, 0) else Ins.ATTEST
+    ready(bench)
+    with bench.open() as token:
+        (key,) = token.keys()
+        bench.device.fail_next(ins, 0x6F00)
+        with pytest.raises(DeviceError, match="6F00"):
+            token.key(key.uri)
+        with nonsense(bench, ins, NONSENSE["half"]), pytest.raises(DeviceError, match="malformed"):
+            token.key(key.uri)
+        works(token.key(key.uri))
+
+
+def test_an_attestation_that_is_signed_nonsense(new_bench) -> None:
+    """A certificate that can be read, but is none of a slot: below 5.3 it is looked into."""
+    bench = new_bench((4, 3, 5))
+    ready(bench)
+    other = some_certificate().public_bytes(Encoding.DER)
+    with bench.open() as token:
+        (key,) = token.keys()
+        honest = bench.device.transmit
+
+        def lie(command: bytes) -> bytes:
+            answer = honest(command)
+            return (
+                other[:250] + b"\x61\x00"
+                if command[1] == Ins.ATTEST
+                else (other[250:] + b"\x90\x00" if command[1] == 0xC0 else answer)
+            )
+
+        bench.device.transmit = lie
+        with pytest.raises(DeviceError, match="9c cannot be read") as caught:
+            token.key(key.uri)
+        assert caught.value.hint
+        del bench.device.transmit
+
+
+def test_a_card_that_says_it_made_nothing(bench: SlotsBench) -> None:
+    with bench.open() as token:
+        honest = bench.device.transmit
+
+        def lie(command: bytes) -> bytes:
+            if command[1] == Ins.METADATA and command[3] == SLOT.SIGNATURE:
+                return b"\x6a\x88"
+            return honest(command)
+
+        bench.device.transmit = lie
+        with pytest.raises(DeviceError, match="another public key; it was destroyed"):
+            token.generate(spec("new"))
+        del bench.device.transmit
+        assert bench.privates == {}
+        assert token.keys() == []
 
 
 # -- what others put where something of ours was cut off -------------------------------------------
@@ -317,12 +434,14 @@ def test_a_key_that_somebody_put_where_a_generation_was_cut_off(new_bench, firmw
         assert slot not in bench.accounted
 
 
-def gone_at(bench: SlotsBench, ins: int) -> Callable[[bytes], bytes]:
-    """Pulled out before the first command of this instruction."""
+def gone_at(bench: SlotsBench, ins: int, *, answered: bool = False) -> Callable[[bytes], bytes]:
+    """Pulled out before the first command of this instruction, or after its answer."""
     honest = bench.device.transmit
 
     def transmit(command: bytes) -> bytes:
-        if command[1] == ins:
+        if command[1] == ins and answered:
+            bench.device.power_loss_after(1, answered=True)
+        elif command[1] == ins:
             bench.device.unplug_at(1)
         return honest(command)
 

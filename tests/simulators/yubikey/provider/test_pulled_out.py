@@ -63,7 +63,7 @@ COMMANDS = {
     ),
     "sign": Command(lambda t: works(key(t, MADE))),
     "agree": Command(lambda t: works(key(t, GIVEN))),
-    "import": Command(imported(), adds=NEW),
+    "import": Command(imported("84"), adds=NEW),
     "import where a key was overwritten": Command(imported(EXTRA), adds=NEW, beyond=(5, 7, 0)),
     "delete a key that was made": Command(
         lambda t: t.delete(uri(t, MADE)), drops=frozenset({"made"})

@@ -19,7 +19,7 @@ from smartcard.pcsc.PCSCCardConnection import PCSCCardConnection
 from smartcard.pcsc.PCSCExceptions import EstablishContextException
 from smartcard.scard import SCARD_E_NO_SERVICE
 
-from mesh_hsm.custody import PinPolicy
+from mesh_hsm.custody import PinPolicy, TouchPolicy
 from mesh_hsm.errors import DeviceError, NotFoundError, ProviderUnavailableError
 from mesh_hsm.provider import Use
 from mesh_hsm.uri import Uri
@@ -336,6 +336,38 @@ def test_two_tokens_and_eight_threads(new_bench) -> None:
         assert bench.device.operations[0x9C, "sign"] == 12
         assert bench.device.operations[0x9D, "agree"] == 12
         assert bench.state.pin.left == 3
+
+
+def test_a_card_that_waits_for_a_touch_is_not_in_the_way_of_another(new_bench) -> None:
+    """It is in hand while it says nothing; whoever looks for another one is not kept waiting."""
+    waiting, other = new_bench(), new_bench()
+    finger = threading.Event()
+    with waiting.open() as token, ThreadPoolExecutor(1) as pool:
+        key = token.generate(spec(touch=TouchPolicy.ALWAYS))
+        waiting.device.touch = finger
+        signing = pool.submit(key.sign, bytes(32))
+        assert waiting.device.touch_wanted.wait(30)
+        other.card.release()
+        with other.open() as free:
+            works(free.generate(spec()))
+        assert readers.is_ours(waiting.reader)
+        assert not signing.done()
+        finger.set()
+        signing.result()
+
+
+def test_an_interrupted_operation_gives_the_reader_up(bench: SlotsBench) -> None:
+    """The card may be waiting still: the next operation begins anew."""
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with bench.open() as token:
+        key = token.generate(spec())
+        with pytest.raises(KeyboardInterrupt):
+            bench.card.run("be interrupted", interrupted)
+        assert not readers.is_ours(bench.reader)
+        key.sign(bytes(32))
 
 
 def _in_a_fork(uri: str, folder: str, line) -> None:
