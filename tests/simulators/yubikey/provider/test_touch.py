@@ -78,6 +78,14 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(touch, "DELAY", PATIENCE)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Whoever started the tests in the background may have had SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_the_watcher_is_one_whom_the_provider_tells(watcher: Watcher) -> None:
     assert isinstance(watcher, AwaitsTouch)
     assert not isinstance(FixedSecrets({}), AwaitsTouch)
@@ -167,6 +175,7 @@ def test_the_prompt_goes_when_the_yubikey_is_pulled_out(own: Own) -> None:
     key.sign(DIGEST)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_wait_ends_at_once_and_gives_the_card_up_once_it_can(own: Own) -> None:
     watcher = Watcher(own, touches=False)
     key = own.make(PinPolicy.ONCE, TouchPolicy.ALWAYS, watcher)
@@ -192,10 +201,13 @@ def test_an_interrupted_wait_ends_at_once_and_gives_the_card_up_once_it_can(own:
 
 
 _SIGNER = """
+import signal
 import sys
+from pathlib import Path
 from mesh_hsm.secret_source import NoSecrets
 from mesh_hsm.uri import Uri
 from mesh_hsm_yubikey.provider import YubiKeyProvider
+signal.signal(signal.SIGINT, signal.default_int_handler)
 uri = Uri.parse(sys.argv[1])
 with YubiKeyProvider(Path("/nonexistent")).open(uri.without("slot"), NoSecrets()) as token:
     try:
