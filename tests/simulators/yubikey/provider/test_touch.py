@@ -45,10 +45,10 @@ class Watcher(Person):
     def awaiting_touch(self, subject: str) -> Iterator[None]:
         self.subjects.append(subject)
         self.was_waiting.append(self.own.device.waiting_for_touch)
-        self.shown.set()
-        if self.touches:
-            self.finger.set()
         try:
+            self.shown.set()
+            if self.touches:
+                self.finger.set()
             yield
         finally:
             self.gone.set()
