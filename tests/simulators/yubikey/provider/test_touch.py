@@ -40,6 +40,7 @@ class Watcher(Person):
         self.touches = touches
         self.subjects: list[str] = []
         self.was_waiting: list[bool] = []
+        self.stood: list[bool] = []
 
     @contextmanager
     def awaiting_touch(self, subject: str) -> Iterator[None]:
@@ -59,6 +60,7 @@ def late(watcher: Watcher, then) -> None:
 
     def finger() -> bool:
         assert watcher.shown.wait(PATIENCE)
+        watcher.stood.append(not watcher.gone.is_set())
         then()
         return False
 
@@ -157,6 +159,7 @@ def test_the_prompt_goes_when_nobody_touched_in_time(own: Own) -> None:
     late(watcher, lambda: None)
     with pytest.raises(AccessError, match="nobody touched"):
         key.sign(DIGEST)
+    assert watcher.stood == [True]
     assert watcher.gone.is_set()
     own.device.touch = "automatic"
     key.sign(DIGEST)  # the reader is still ours, the PIN still proved
@@ -169,6 +172,7 @@ def test_the_prompt_goes_when_the_yubikey_is_pulled_out(own: Own) -> None:
     late(watcher, own.device.remove)
     with pytest.raises(DeviceError, match="went away"):
         key.sign(DIGEST)
+    assert watcher.stood == [True]
     assert watcher.gone.is_set()
     own.device.insert()
     own.device.touch = "automatic"
