@@ -36,6 +36,12 @@ def awaited(secrets: SecretSource, subject: str, ask: Callable[[], R]) -> R:
     threading.Thread(target=work, name="YubiKey that may want a touch", daemon=True).start()
     wait((answer,), DELAY)
     if answer.done() or not isinstance(secrets, AwaitsTouch):
-        return answer.result()
+        return _result(answer)
     with secrets.awaiting_touch(subject):
-        return answer.result()
+        return _result(answer)
+
+
+def _result(answer: Future[R]) -> R:
+    while not answer.done():  # a signal that comes just before a wait is seen just after it
+        wait((answer,), DELAY)
+    return answer.result()

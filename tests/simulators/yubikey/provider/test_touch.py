@@ -40,15 +40,16 @@ class Watcher(Person):
         self.touches = touches
         self.subjects: list[str] = []
         self.was_waiting: list[bool] = []
+        self.stood: list[bool] = []
 
     @contextmanager
     def awaiting_touch(self, subject: str) -> Iterator[None]:
         self.subjects.append(subject)
         self.was_waiting.append(self.own.device.waiting_for_touch)
-        self.shown.set()
-        if self.touches:
-            self.finger.set()
         try:
+            self.shown.set()
+            if self.touches:
+                self.finger.set()
             yield
         finally:
             self.gone.set()
@@ -59,6 +60,7 @@ def late(watcher: Watcher, then) -> None:
 
     def finger() -> bool:
         assert watcher.shown.wait(PATIENCE)
+        watcher.stood.append(not watcher.gone.is_set())
         then()
         return False
 
@@ -76,6 +78,14 @@ def watcher(own: Own) -> Watcher:
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """No machine is so slow that a card which does not wait would seem to."""
     monkeypatch.setattr(touch, "DELAY", PATIENCE)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Whoever started the tests in the background may have had SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_the_watcher_is_one_whom_the_provider_tells(watcher: Watcher) -> None:
@@ -149,6 +159,7 @@ def test_the_prompt_goes_when_nobody_touched_in_time(own: Own) -> None:
     late(watcher, lambda: None)
     with pytest.raises(AccessError, match="nobody touched"):
         key.sign(DIGEST)
+    assert watcher.stood == [True]
     assert watcher.gone.is_set()
     own.device.touch = "automatic"
     key.sign(DIGEST)  # the reader is still ours, the PIN still proved
@@ -161,12 +172,14 @@ def test_the_prompt_goes_when_the_yubikey_is_pulled_out(own: Own) -> None:
     late(watcher, own.device.remove)
     with pytest.raises(DeviceError, match="went away"):
         key.sign(DIGEST)
+    assert watcher.stood == [True]
     assert watcher.gone.is_set()
     own.device.insert()
     own.device.touch = "automatic"
     key.sign(DIGEST)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_wait_ends_at_once_and_gives_the_card_up_once_it_can(own: Own) -> None:
     watcher = Watcher(own, touches=False)
     key = own.make(PinPolicy.ONCE, TouchPolicy.ALWAYS, watcher)
@@ -192,11 +205,13 @@ def test_an_interrupted_wait_ends_at_once_and_gives_the_card_up_once_it_can(own:
 
 
 _SIGNER = """
+import signal
 import sys
 from pathlib import Path
 from mesh_hsm.secret_source import NoSecrets
 from mesh_hsm.uri import Uri
 from mesh_hsm_yubikey.provider import YubiKeyProvider
+signal.signal(signal.SIGINT, signal.default_int_handler)
 uri = Uri.parse(sys.argv[1])
 with YubiKeyProvider(Path("/nonexistent")).open(uri.without("slot"), NoSecrets()) as token:
     try:
