@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 
-from mesh_hsm.errors import DeviceError
-from mesh_hsm_yubikey.algorithms import KEY_CURVES, KEY_TYPES, point_of
+from mesh_hsm.errors import CannotVerifyError
+from mesh_hsm_yubikey.algorithms import KEY_CURVES, KEY_TYPES
+from mesh_hsm_yubikey.points import point_of
 
 
 def test_the_identifiers_are_pivs() -> None:
@@ -47,5 +48,5 @@ def test_a_public_key_is_a_point() -> None:
     ids=["P-521", "secp256k1", "RSA", "none"],
 )
 def test_other_keys_are_none(key: object) -> None:
-    with pytest.raises(DeviceError, match="neither"):
+    with pytest.raises(CannotVerifyError, match="none of the curves"):
         point_of(key)
