@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from mesh_hsm.testing.softhsm import Softhsm
+from mesh_hsm.testing.virtual_yubikey import attestation_root
+from mesh_hsm.testing.virtual_yubikey.rig import YubiKeyRig
 from tests.cli.conftest import PASSPHRASE, PIN, STORE, Home, World
 from tests.cli.test_basics import COMMANDS
 
@@ -75,7 +78,9 @@ def test_the_check_itself_finds_what_differs() -> None:
             check(value, sections()["dare encode"], "bad")
 
 
-def test_every_command_s_json(world: World, softhsm_token: Softhsm) -> None:
+def test_every_command_s_json(
+    world: World, softhsm_token: Softhsm, virtual_yubikey: YubiKeyRig
+) -> None:
     admin, laptop = world.admin, world.laptop
     (laptop.folder / "letter").write_text("hello")
     secret = {"passphrase": PASSPHRASE}
@@ -162,12 +167,32 @@ def test_every_command_s_json(world: World, softhsm_token: Softhsm) -> None:
         *("token", "init", softhsm_token.uri, "--label", "x", "--erase", "--yes", "--json"),
         secrets=officer,
     )
+    done |= yubikey_commands(fresh, virtual_yubikey)
     assert set(done) == set(COMMANDS)
     for name, run in done.items():
         if name != "doctor":
             check(run.json, sections()[name], name)
     check(done["doctor"].json["findings"], sections()["doctor"]["findings"], "doctor")
     assert done["doctor"].json["versions"].keys() <= sections()["doctor"]["versions"].keys()
+
+
+def yubikey_commands(home: Home, rig: YubiKeyRig) -> dict[str, Any]:
+    """What only a YubiKey does, its root being trusted here."""
+    home.env.update(rig.environment)
+    roots = home.folder / "state" / "providers" / "yubikey" / "piv-roots"
+    roots.mkdir(parents=True)
+    (roots / "simulator.pem").write_bytes(attestation_root().public_bytes(Encoding.PEM))
+    pin = {"pin": rig.pin.encode()}
+    make = ("key", "generate", "--token", rig.uri, "--use", "sign", "--label", "card")
+    home.ok(*make, secrets=pin)
+    return {
+        "key attest": home.ok("key", "attest", "card", "--json", secrets=pin),
+        "key move": home.ok("key", "move", "card", "82", "--json", secrets=pin),
+        "pin unblock": home.ok(
+            *("pin", "unblock", rig.uri, "--json"),
+            secrets={"puk": rig.puk.encode(), "new-pin": b"135790"},
+        ),
+    }
 
 
 def test_an_error_as_json(world: World) -> None:
