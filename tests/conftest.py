@@ -1,10 +1,24 @@
-"""For all tests: where simulators are required, none is skipped for want of a program."""
+"""For all tests: no simulator is skipped where it is required, and no real card is touched."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
 
 import pytest
+
+from mesh_hsm.errors import ProviderUnavailableError
+from mesh_hsm.testing.virtual_yubikey.pcsc_process import in_process
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_card_of_this_machine() -> None:
+    """No test sees a smart card that somebody plugged in here, let alone writes to it.
+
+    libpcsclite asks once in the life of a process where its service is: so before any test.
+    """
+    with suppress(ProviderUnavailableError):  # no libpcsclite, and so no card
+        in_process()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,7 +8,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ import pytest
 
 from mesh_hsm.custody import Hardware
 from mesh_hsm.errors import ProviderUnavailableError, UnsupportedError
-from mesh_hsm.mesh import create_profile_master, open_profile_master
-from mesh_hsm.provider import Capability, DeviceKey, KeySpec, Token, TokenInfo, Use
-from mesh_hsm.secret_source import FixedSecrets, SecretKind, SecretRequest
+from mesh_hsm.provider import Capability, DeviceKey, Token, TokenInfo
+from mesh_hsm.secret_source import SecretKind, SecretRequest
 from mesh_hsm.testing.softhsm import Softhsm
 from mesh_hsm.uri import Uri
 from mesh_hsm_cli import new_key_set
@@ -26,7 +24,6 @@ from mesh_hsm_cli.administrator_secrets import AdministratorSecrets
 from mesh_hsm_cli.commands import keyset
 from mesh_hsm_cli.new_key_set import NewKeySet
 from mesh_hsm_cli.secret_options import CommandSecrets, Variable
-from mesh_hsm_software import SoftwareProvider
 from tests.cli.conftest import PASSPHRASE, STORE, Home, Run, World, on_terminal
 from tests.simulators.pkcs11.interposer import Action, Interposer, Rule
 
@@ -297,22 +294,11 @@ def test_an_altered_record_is_no_recipient(board: Board) -> None:
 
 def test_an_administrator_who_is_none_any_more(board: Board) -> None:
     """Nothing is encrypted to what he signed; what was, opens."""
-    path = board.admin.state / "mesh" / "record.json"
-    record = json.loads(path.read_text())
-    previous = open_profile_master(record["profile"])
-    secrets = FixedSecrets({SecretKind.PASSPHRASE: STORE})
-    with SoftwareProvider(board.admin.state / "providers" / "soft").open(
-        Uri.parse("soft:store=mesh"), secrets
-    ) as store:
-        new = store.generate(KeySpec("P-384", Use.SIGN, "new"))
-        later = create_profile_master(
-            store.key(Uri.parse(record["master"])),
-            [new.public],
-            previous.value.escrow_encryption,
-            now=datetime.now(UTC),
-            previous=previous,
-        )
-    path.write_text(json.dumps(record | {"profile": later.envelope}))
+    board.admin.ok(
+        *("admin", "add", "--token", "soft:store=new", "--label", "new"),
+        secrets={"passphrase": STORE, "new-passphrase": STORE},
+    )
+    board.admin.ok("admin", "remove", "mesh-administrator", "--yes", secrets={"passphrase": STORE})
     for name in ("board", "./board.keyset.dare"):
         refused = board.admin.run("dare", "encode", "../letter", "-r", name, "--force")
         assert refused.code == 7, refused.err
@@ -537,7 +523,7 @@ class Bare(Token):
 
 
 def test_a_token_that_takes_nothing_from_outside() -> None:
-    wanted = NewKeySet("board", (), None, None, Path("out"))
+    wanted = NewKeySet("board", (), None, None, None, Path("out"))
     with pytest.raises(UnsupportedError, match="no keys from outside") as caught:
         new_key_set._specs(dict.fromkeys("ABC", Bare()), wanted)
     assert caught.value.uri == "bare:"
