@@ -196,8 +196,12 @@ class CommandSecrets:
 
     def consents_to_last_try(self, request: SecretRequest) -> bool:
         """What ``--use-last-try`` said, else the answer of a person; no by default."""
+        left = (
+            "One try is left" if request.attempts_remaining else "Nobody knows what tries are left"
+        )
         return self.last_try or terminal.confirm(
-            f"One try is left for {request.subject}; if it is wrong, the device locks. Use it?"
+            f"{left} for the {request.kind} of {request.subject}; if it is wrong, the device may "
+            "lock. Use it?"
         )
 
 

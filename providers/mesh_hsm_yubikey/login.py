@@ -94,12 +94,17 @@ class Login:
 
 
 def consent_to_last(secrets: SecretSource, request: SecretRequest, uri: str) -> None:
-    """Raise ``LockedOutError`` where no try is left, ``LastTryError`` where nobody gives it up."""
-    if request.attempts_remaining == 0:
+    """Raise ``LockedOutError`` where no try is left, ``LastTryError`` where nobody gives it up.
+
+    What the firmware does not count for us (``None``) may be the last one.
+    """
+    left = request.attempts_remaining
+    if left == 0:
         raise blocked(request.kind, uri)
-    if request.attempts_remaining == 1 and not secrets.consents_to_last_try(request):
+    if left in (1, None) and not secrets.consents_to_last_try(request):
+        said = "one try is left" if left else "this firmware does not say whether a try is left"
         raise LastTryError(
-            f"one try is left before the YubiKey blocks its {request.kind}; it was not used",
+            f"{said} before the YubiKey blocks its {request.kind}; it was not used",
             hint="agree to it with --use-last-try",
             uri=uri,
         )

@@ -44,7 +44,7 @@ def change(opened: Opened) -> None:
 def unblock(card: Card, secrets: SecretSource) -> None:
     """Set a new PIN with the PUK, whose tries are read before and whose last is not spent unasked.
 
-    Below firmware 5.3 nobody can tell how many are left: then one is spent, and said.
+    Below firmware 5.3 nobody can tell how many are left: there each counts as the last.
     """
     left = card.run("say what tries are left", lambda hold: puk_attempts(hold.piv))
     card.release()  # nobody holds the reader while a person types

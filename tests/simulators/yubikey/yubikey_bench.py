@@ -71,7 +71,7 @@ class CardBench(Bench):
         return uri.with_attribute("slot", "95")
 
     def end_lockout(self) -> None:
-        self.provider().reset_pin(self.uri, FixedSecrets(self.answers))
+        self.provider().reset_pin(self.uri, FixedSecrets(self.answers, last_try=True))
 
 
 class YubiKeyBench(CardBench):
