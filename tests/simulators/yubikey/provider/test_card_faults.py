@@ -110,7 +110,8 @@ def test_a_card_that_refuses(new_bench, firmware, name: str) -> None:
                 refused += 1
                 assert error.hint or isinstance(error, AccessError), (ins, word, error)
             bench.device.stop_failing()
-            check(bench)
+            if bench.device.save() != saved:  # else nothing was changed, and all is as it was
+                check(bench)
     assert refused > len(used)
 
 
@@ -140,7 +141,8 @@ def test_a_refusal_at_each_command(new_bench, firmware, name: str) -> None:
             del bench.device.transmit
             assert error is None or error.hint or isinstance(error, AccessError), (n, error)
             bench.card.release()
-            check(bench)
+            if bench.device.save() != saved:
+                check(bench)
 
 
 @pytest.mark.parametrize(
