@@ -190,6 +190,27 @@ def test_a_device_that_is_not_there_to_delete_from_is_said_first(folder: Path) -
     assert tree(folder) == before
 
 
+def test_another_key_in_the_place_of_the_administrator_s_is_not_deleted(folder: Path) -> None:
+    """A label is free again once its key is gone, and so is a slot whose key was moved."""
+    admin = Home(folder / "admin")
+    secrets = {"passphrase": PASSPHRASE}
+    admin.ok("key", "delete", "spare", "--yes", "--force", secrets=secrets)
+    admin.ok(
+        *("key", "generate", "--token", "soft:store=spare", "--label", "spare", "--use", "sign"),
+        secrets=secrets,
+    )
+    before = tree(folder)
+    done = admin.run(
+        *("admin", "remove", "spare", "--yes", "--delete-key", "--json"),
+        secrets={"passphrase": STORE + b"\n" + PASSPHRASE},
+    )
+    assert (done.code, done.error["type"]) == (4, "NotFoundError")
+    assert "is another key" in done.error["message"]
+    assert tree(folder) == before
+    admin.ok("admin", "remove", "spare", "--yes", secrets={"passphrase": STORE})
+    assert "spare" in admin.ok("key", "list").out
+
+
 def test_devices_before_the_one_that_fails_stand(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
