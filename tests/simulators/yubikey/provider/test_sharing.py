@@ -425,18 +425,23 @@ def test_processes_that_may_hold_a_card(tmp_path: Path, monkeypatch: pytest.Monk
         "11": ("scdaemon", ""),
         "12": ("firefox", "7f00 r-xp /usr/lib/libpcsclite.so.1.0.0\n"),
         "13": ("bash", "7f00 r-xp /usr/lib/libc.so.6\n"),
+        "16": ("\udcff\x1b", "7f00 r-xp /home/\udcff/libpcsclite.so.1\n"),
         "14": ("pcscd", "7f00 r-xp /usr/lib/libpcsclite.so.1\n"),
         str(os.getpid()): ("python", "libpcsclite"),
     }
     for number, (name, maps) in processes.items():
         folder = tmp_path / number
         folder.mkdir()
-        (folder / "comm").write_text(name + "\n")
-        (folder / "maps").write_text(maps)
+        (folder / "comm").write_bytes(os.fsencode(name + "\n"))
+        (folder / "maps").write_bytes(os.fsencode(maps))
     (tmp_path / "15").mkdir()  # gone before it could be looked at
     (tmp_path / "self").mkdir()
     monkeypatch.setattr(holders, "Path", lambda _: tmp_path)
-    assert holders.other_processes() == ["scdaemon (PID 11)", "firefox (PID 12)"]
+    assert holders.other_processes() == [
+        "scdaemon (PID 11)",
+        "firefox (PID 12)",
+        "\\xff\x1b (PID 16)",
+    ]
     monkeypatch.setattr(holders, "Path", lambda _: tmp_path / "self")
     assert holders.other_processes() == []
     assert readers.held("reader").hint == "end what uses it"
