@@ -85,7 +85,7 @@ class Descriptor:
                 if octet in (b"", b"\n"):
                     return bytes(octets)
                 octets += octet
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise SecretRequiredError(
                 f"file descriptor {self.number} cannot be read", hint="as in: --pin-fd 3 3<FILE"
             ) from error
