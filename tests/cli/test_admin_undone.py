@@ -348,6 +348,24 @@ def test_a_move_that_was_killed_loses_nothing_and_goes_on(
     admin.ok("admin", "remove", "spare", "--yes", secrets={"passphrase": STORE})
 
 
+def test_a_move_does_not_go_on_with_another_key_in_the_master_key_s_place(folder: Path) -> None:
+    """The software copy may be the last one by then."""
+    admin = Home(folder / "admin")
+    _, arguments = COMMANDS["move-master"]
+    killed(admin, "mesh_hsm_cli.records:MeshRecord.save", arguments, after=True)
+    card = {"passphrase": STORE}
+    admin.ok("key", "delete", "soft:store=card;key=mesh-master", "--yes", "--force", secrets=card)
+    admin.ok(
+        *("key", "generate", "--token", "soft:store=card", "--label", "mesh-master"),
+        *("--use", "sign"),
+        secrets=card,
+    )
+    before = tree(folder)
+    done = admin.run(*MOVE, "--json", secrets=BOTH)
+    assert (done.code, done.error["type"]) == (10, "DeviceError")
+    assert tree(folder) == before
+
+
 # -- the master key in a device --------------------------------------------------------------------
 
 
