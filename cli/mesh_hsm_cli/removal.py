@@ -147,7 +147,7 @@ def carry_out(
 
 
 def _require_its_key(token: Token, uri: Uri, gone: Administrator) -> None:
-    """Raise ``NotFoundError`` where another key goes by its URI: a slot or a label is used again."""
+    """Raise ``NotFoundError`` for another key in its place: slots and labels are used again."""
     if udf_of(token.key(uri).public) != gone.udf:
         raise NotFoundError(
             f"{uri} is another key than that of {gone.label}",

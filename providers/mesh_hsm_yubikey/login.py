@@ -60,7 +60,7 @@ class Login:
         uri = self._card.uri
         if hold.verified_by is not self:  # much may have happened to it elsewhere
             left = hold.piv.get_pin_attempts()
-            if self._was_refused(pin):  # eight threads with one mistyped PIN would spend eight tries
+            if self._was_refused(pin):  # eight threads with one wrong PIN would spend eight tries
                 if self._pin is pin:
                     self._pin = None
                 raise WrongSecretError(
