@@ -306,6 +306,21 @@ def test_the_next_command_on_that_token_deletes_it(folder: Path) -> None:
     assert "MESH001" not in codes(admin)
 
 
+def test_no_plain_key_takes_the_name_of_one_that_will_be_tidied_up(folder: Path) -> None:
+    admin = Home(folder / "admin")
+    _, arguments = COMMANDS["admin add"]
+    killed(admin, "mesh_hsm_software.token:SoftwareToken.generate", arguments, after=True)
+    secrets = {"passphrase": STORE}
+    admin.ok("key", "delete", "card", "--yes", secrets=secrets)
+    make = ("key", "generate", "--token", "soft:store=card", "--use", "sign", "--json", "--label")
+    done = admin.run(*make, "card", secrets=secrets)
+    assert (done.code, done.error["type"]) == (11, "ConflictError")
+    admin.ok(*make, "other", secrets=secrets)
+    admin.ok(*ADD, secrets={"passphrase": TWICE})
+    assert "other" in admin.ok("key", "list").out
+    admin.ok("key", "delete", "other", "--yes", secrets=secrets)
+
+
 def test_a_key_that_was_filed_before_the_command_died_stays(folder: Path) -> None:
     admin = Home(folder / "admin")
     _, arguments = COMMANDS["admin add"]
