@@ -158,10 +158,19 @@ def move(session: Session, key: str, slot: str) -> None:
     Keys that your Mesh or device has on record by their slot stay there.
     """
     from mesh_hsm.provider import Moves
+    from mesh_hsm_cli.records import load_device, load_mesh
 
     with session.state.writing(), find_key(session, key) as (token, found):
         if not isinstance(token, Moves):
             raise UnsupportedError(f"{token.info.label} has no slots to move keys to")
+        mesh, device = load_mesh(session.state), load_device(session.state)
+        on_record = (mesh.uris if mesh else set()).union(device.keys.values() if device else ())
+        if str(found.uri) in on_record:
+            raise ConflictError(
+                f"{found.label} is on record in this slot, and would not be found in another",
+                hint="move another key out of your way, or make one in the slot that you want",
+                uri=str(found.uri),
+            )
         shown = describe(token.move(found.uri, slot))
     session.output.result({"key": shown}, lines(shown))
 
