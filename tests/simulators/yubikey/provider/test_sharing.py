@@ -221,6 +221,21 @@ def test_held_by_another_process(bench: SlotsBench, monkeypatch: pytest.MonkeyPa
         key.sign(bytes(32))
 
 
+def test_held_is_what_is_said_even_beside_one_that_is_broken(
+    new_bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only that is waited for."""
+    monkeypatch.setattr(readers, "PATIENCE", 0.0)
+    broken, bench = new_bench(), new_bench()
+    with bench.open() as token:
+        key = token.generate(spec())
+        bench.card.release()
+        broken.card.release()
+        monkeypatch.setattr(broken.device, "transmit", lambda _: b"\x6f\x00")
+        with held_by_a_child(bench), pytest.raises(HeldError):
+            key.sign(bytes(32))
+
+
 def test_another_process_that_lets_go_is_waited_for(
     bench: SlotsBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
