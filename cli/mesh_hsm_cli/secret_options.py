@@ -101,7 +101,7 @@ class Variable:
     def read(self) -> bytes:
         """All of it."""
         try:
-            return os.environb[self.name.encode()]
+            return os.environb[os.fsencode(self.name)]
         except KeyError:
             pass
         raise SecretRequiredError(f"the environment variable {self.name} is not set")
