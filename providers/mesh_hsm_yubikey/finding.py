@@ -77,7 +77,7 @@ def _reach(serial: int, uri: str) -> Reached:
     trouble: MeshHsmError | None = None
     for one in each():
         if isinstance(one, MeshHsmError):
-            if trouble is None or isinstance(one, HeldError):  # it may be the one, and is waited for
+            if trouble is None or isinstance(one, HeldError):  # which is waited for
                 trouble = one
         elif one.device.serial == serial:
             return one
