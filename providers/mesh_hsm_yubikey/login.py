@@ -86,8 +86,8 @@ class Login:
         self._pin, self._refused = pin, None
 
     def forget(self) -> None:
-        """Drop the PIN."""
-        self._pin = None
+        """Drop the PIN, and the one that was refused."""
+        self._pin = self._refused = None
 
     def _was_refused(self, pin: Pin) -> bool:
         # By its octets: a source that remembers its answer gives the same one when asked again.
