@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mesh_hsm.curves import Point
-from mesh_hsm.errors import FormatError
+from mesh_hsm.errors import ConflictError, FormatError
 from mesh_hsm.files import ensure_private_dir, read_limited, storage_errors, write_atomic
 from mesh_hsm.provider import Token
 from mesh_hsm.uri import Uri
@@ -60,6 +60,18 @@ def key_set_notes(state: State) -> list[Interrupted]:
     """Every note that a killed ``keyset create`` left."""
     found = map(load, sorted((state.home / "keysets" / "interrupted").glob("*.json")))
     return [left for left in found if left is not None]
+
+
+def refuse_label(state: State, token: Token, label: str) -> None:
+    """Raise ``ConflictError`` for a label that a note names: ``clear`` would delete its key."""
+    notes = (load(mesh_note(state)), load(device_note(state)), *key_set_notes(state))
+    for left in notes:
+        if left is not None and left.token == str(token.info.uri) and label in left.labels:
+            raise ConflictError(
+                f"a command that was interrupted was making a key {label} on this token",
+                hint="choose another label, or run that command again: it tidies up first",
+                uri=left.token,
+            )
 
 
 def load(path: Path) -> Interrupted | None:

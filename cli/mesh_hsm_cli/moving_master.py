@@ -53,7 +53,9 @@ def move_master(session: Session, uri: Uri, wanted: WantedKey, backup: Path) -> 
     record, master = own_mesh(session)
     with session.open(uri) as token:
         if is_on(Uri.parse(record.master), token.info):
-            custody = token.key(Uri.parse(record.master)).custody()
+            moved = token.key(Uri.parse(record.master))
+            _compare(moved, master)
+            custody = moved.custody()
             clear_interrupted(session, token)
         else:
             _refuse_unless_in_software(session, record)
@@ -115,12 +117,20 @@ def _from_backup(session: Session, path: Path, master: Signed[ProfileMaster]) ->
 
 def _try(key: DeviceKey, master: Signed[ProfileMaster]) -> None:
     """Before the working copy goes: the device has this very key, and signs with it."""
+    _compare(key, master)
     public = master.value.profile_signature
-    if key.public != public:
-        raise DeviceError("the device shows another public key than the one that it was given")
     fp, nonce = fingerprint(public).octets, secrets.token_bytes(32)
     signature = prove_possession(key, fp, master.value.udf, nonce)
     verify_possession(signature, public, fp, master.value.udf, nonce)
+
+
+def _compare(key: DeviceKey, master: Signed[ProfileMaster]) -> None:
+    if key.public != master.value.profile_signature:
+        raise DeviceError(
+            "the device shows another public key than that of the master key it was given",
+            hint="mesh-hsm key list; no copy of the master key was deleted",
+            uri=str(key.uri),
+        )
 
 
 def _refuse_unless_in_software(session: Session, record: MeshRecord) -> None:

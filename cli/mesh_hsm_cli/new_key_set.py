@@ -31,6 +31,7 @@ from mesh_hsm_cli.paths import refuse_existing
 from mesh_hsm_cli.records import FiledKeySet, key_set_path
 from mesh_hsm_cli.rollback import Rollback
 from mesh_hsm_cli.session import Session
+from mesh_hsm_cli.trust import needed_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def new_key_set(session: Session, wanted: NewKeySet, now: datetime) -> Signed[Ad
             held: dict[Place, DeviceKey] = {}
             for holder, token in tokens.items():
                 note = interrupted.key_set_note(session.state, token.info.uri)
-                interrupted.clear(session, token, note)
+                interrupted.clear(session, token, note, needed_keys(session))
                 undo.new_note(note)
                 noted = interrupted.Interrupted(str(token.info.uri))
                 for place in places_of(holder):
@@ -93,11 +94,11 @@ def new_key_set(session: Session, wanted: NewKeySet, now: datetime) -> Signed[Ad
                 now=now,
             )
             path = key_set_path(session.state, signed.value.udf)
-            undo.write_new(wanted.out, signed.text)
             undo.new_file(path)
-            for token in tokens.values():  # before the record, whose parts nobody may take for left
-                interrupted.forget(interrupted.key_set_note(session.state, token.info.uri))
             FiledKeySet(wanted.name, signed.value.udf, signed.envelope).save(path)
+            undo.write_new(wanted.out, signed.text)
+            for token in tokens.values():  # now the record says that they are no leftovers
+                interrupted.forget(interrupted.key_set_note(session.state, token.info.uri))
     return signed
 
 

@@ -154,6 +154,11 @@ class MeshRecord(_Record):
     profile: Envelope
     backup: str | None
 
+    @property
+    def uris(self) -> set[str]:
+        """Where the Mesh's own keys are found, and nowhere else."""
+        return {self.master, *(one.uri for one in self.administrators)}
+
 
 @dataclass(frozen=True, slots=True)
 class SeenProfile(_Record):

@@ -18,7 +18,9 @@ from mesh_hsm.mesh import (
     remove_administrator,
     verify_connection,
 )
+from mesh_hsm.provider import Token
 from mesh_hsm.secret_source import NoSecrets
+from mesh_hsm.udf import udf_of
 from mesh_hsm.uri import Uri
 from mesh_hsm_cli.administrator import own_mesh, profile_device
 from mesh_hsm_cli.administrators import find_administrator, public_of
@@ -101,12 +103,13 @@ def carry_out(
 ) -> Signed[ProfileMaster]:
     """Sign and file the next version, or change nothing; then delete the key, if that is wanted.
 
-    Where its device is not there, that is said before anything is signed.
+    Where its device is not there, or another key is in its place, that is said before anything is
+    signed.
     """
     gone, uri = removal.administrator, Uri.parse(removal.administrator.uri)
     if delete_key:
         with session.open(uri, NoSecrets()) as token:
-            token.key(uri)
+            _require_its_key(token, uri, gone)
     with Rollback(session.output.notice) as undo:
         signed = sign_next(
             session,
@@ -132,6 +135,7 @@ def carry_out(
     if delete_key:
         try:
             with session.open(uri) as token:
+                _require_its_key(token, uri, gone)
                 token.delete(uri)
         except BaseException:
             session.output.notice(
@@ -140,6 +144,16 @@ def carry_out(
             )
             raise
     return signed
+
+
+def _require_its_key(token: Token, uri: Uri, gone: Administrator) -> None:
+    """Raise ``NotFoundError`` for another key in its place: slots and labels are used again."""
+    if udf_of(token.key(uri).public) != gone.udf:
+        raise NotFoundError(
+            f"{uri} is another key than that of {gone.label}",
+            hint="without --delete-key it stays; mesh-hsm key list",
+            uri=str(uri),
+        )
 
 
 def _why_void(filed: FiledDevice, master: Signed[ProfileMaster], now: datetime) -> str | None:

@@ -85,7 +85,7 @@ class Descriptor:
                 if octet in (b"", b"\n"):
                     return bytes(octets)
                 octets += octet
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise SecretRequiredError(
                 f"file descriptor {self.number} cannot be read", hint="as in: --pin-fd 3 3<FILE"
             ) from error
@@ -101,7 +101,7 @@ class Variable:
     def read(self) -> bytes:
         """All of it."""
         try:
-            return os.environb[self.name.encode()]
+            return os.environb[os.fsencode(self.name)]
         except KeyError:
             pass
         raise SecretRequiredError(f"the environment variable {self.name} is not set")

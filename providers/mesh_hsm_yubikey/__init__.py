@@ -1,8 +1,8 @@
 """The YubiKey provider: keys in the PIV application of a YubiKey, reached through yubikit.
 
 Open ``operations`` to audit what touches a private key, ``login`` and ``management`` for PINs and
-the management key, ``directory`` for what we keep on the card, ``connection`` for how long the
-reader is held. The rules are hsm-1 §11, SP 800-73-4 and Yubico's extensions to it.
+the management key, ``directory`` for what we keep on the card, ``card`` for how long the reader
+is held. The rules are hsm-1 §11, SP 800-73-4 and Yubico's extensions to it.
 """
 
 from __future__ import annotations

@@ -5,10 +5,12 @@ What is not known stays a ``DeviceError`` that repeats the status word.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from smartcard.Exceptions import SmartcardException
 from yubikit.core import BadResponseError, CommandError, NotSupportedError
@@ -22,7 +24,18 @@ from mesh_hsm.errors import (
     UnsupportedError,
 )
 
-MALFORMED: Final = (BadResponseError, ValueError, LookupError, TypeError, UnsupportedAlgorithm)
+MALFORMED: Final = (
+    BadResponseError,
+    ValueError,
+    LookupError,
+    TypeError,
+    struct.error,
+    EOFError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 """What yubikit and its library raise while they take apart an answer that is none."""
 
 _LOOK: Final = "pull it out and plug it in again; mesh-hsm doctor says what is known of it"

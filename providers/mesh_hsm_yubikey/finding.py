@@ -77,7 +77,8 @@ def _reach(serial: int, uri: str) -> Reached:
     trouble: MeshHsmError | None = None
     for one in each():
         if isinstance(one, MeshHsmError):
-            trouble = trouble or one
+            if trouble is None or isinstance(one, HeldError):  # which is waited for
+                trouble = one
         elif one.device.serial == serial:
             return one
         else:

@@ -18,9 +18,14 @@ def other_processes() -> list[str]:
         if folder.name == str(os.getpid()):
             continue
         try:
-            name = (folder / "comm").read_text().strip()
-            if name in _DAEMONS or "libpcsclite" in (folder / "maps").read_text():
+            name = _text(folder / "comm").strip()
+            if name in _DAEMONS or "libpcsclite" in _text(folder / "maps"):
                 found.append(f"{name} (PID {folder.name})")
         except OSError:  # gone already, or somebody else's
             continue
     return [one for one in found if not one.startswith("pcscd ")]
+
+
+def _text(path: Path) -> str:
+    """Names are whatever octets a process gave itself, or its files."""
+    return path.read_text(encoding="utf-8", errors="backslashreplace")

@@ -7,6 +7,7 @@ proves the PIN himself, to the card, even where somebody else of this process ha
 from __future__ import annotations
 
 import threading
+from hmac import compare_digest
 
 from yubikit.core import InvalidPinError
 from yubikit.piv import PivSession
@@ -59,7 +60,9 @@ class Login:
         uri = self._card.uri
         if hold.verified_by is not self:  # much may have happened to it elsewhere
             left = hold.piv.get_pin_attempts()
-            if pin is self._refused:  # eight threads with one mistyped PIN would spend eight tries
+            if self._was_refused(pin):  # eight threads with one wrong PIN would spend eight tries
+                if self._pin is pin:
+                    self._pin = None
                 raise WrongSecretError(
                     "the YubiKey has refused this PIN already; it was not tried again",
                     attempts_remaining=left,
@@ -80,11 +83,15 @@ class Login:
 
     def changed(self, pin: Pin) -> None:
         """The card has this PIN now, and no other."""
-        self._pin = pin
+        self._pin, self._refused = pin, None
 
     def forget(self) -> None:
-        """Drop the PIN."""
-        self._pin = None
+        """Drop the PIN, and the one that was refused."""
+        self._pin = self._refused = None
+
+    def _was_refused(self, pin: Pin) -> bool:
+        # By its octets: a source that remembers its answer gives the same one when asked again.
+        return self._refused is not None and compare_digest(pin.octets, self._refused.octets)
 
     def _consent(self, request: SecretRequest) -> None:
         is_last = request.attempts_remaining == 1

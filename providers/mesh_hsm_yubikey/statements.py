@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from mesh_hsm.custody import CustodyClass, CustodyStatement
-from mesh_hsm.errors import CannotVerifyError
+from mesh_hsm.errors import CannotVerifyError, DeviceError
 from mesh_hsm.provider import TokenInfo
 from mesh_hsm_yubikey import attestation, firmware, roots, slots
 from mesh_hsm_yubikey.algorithms import KEY_CURVES, PIN_POLICY_OF, TOUCH_POLICY_OF
@@ -33,9 +33,18 @@ _CLASSES: Final = {
 def of_key(
     info: TokenInfo, device: Device, entry: Entry, state: SlotState | None
 ) -> CustodyStatement:
-    """The statement of an entry's key; ``state`` is None where the firmware says nothing of it."""
+    """The statement of an entry's key; ``state`` is None where the firmware says nothing of it.
+
+    Raises ``DeviceError`` for policies that no key of ours has.
+    """
     custody = CustodyClass.UNKNOWN if state is None else _CLASSES[state.origin]
     pin, touch = (entry.pin, entry.touch) if state is None else (state.pin, state.touch)
+    if pin not in PIN_POLICY_OF or touch not in TOUCH_POLICY_OF:  # a fingerprint's, say
+        raise DeviceError(
+            "the YubiKey tells a PIN or touch policy of the key that none of ours has",
+            hint="do not use this key; make a new one on a YubiKey that you trust",
+            uri=str(info.uri.with_attribute("slot", slots.name(entry.slot))),
+        )
     imported = custody is not CustodyClass.GENERATED
     curve = KEY_CURVES[entry.key_type].name
     return CustodyStatement(

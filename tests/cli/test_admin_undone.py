@@ -190,6 +190,27 @@ def test_a_device_that_is_not_there_to_delete_from_is_said_first(folder: Path) -
     assert tree(folder) == before
 
 
+def test_another_key_in_the_place_of_the_administrator_s_is_not_deleted(folder: Path) -> None:
+    """A label is free again once its key is gone, and so is a slot whose key was moved."""
+    admin = Home(folder / "admin")
+    secrets = {"passphrase": PASSPHRASE}
+    admin.ok("key", "delete", "spare", "--yes", "--force", secrets=secrets)
+    admin.ok(
+        *("key", "generate", "--token", "soft:store=spare", "--label", "spare", "--use", "sign"),
+        secrets=secrets,
+    )
+    before = tree(folder)
+    done = admin.run(
+        *("admin", "remove", "spare", "--yes", "--delete-key", "--json"),
+        secrets={"passphrase": STORE + b"\n" + PASSPHRASE},
+    )
+    assert (done.code, done.error["type"]) == (4, "NotFoundError")
+    assert "is another key" in done.error["message"]
+    assert tree(folder) == before
+    admin.ok("admin", "remove", "spare", "--yes", secrets={"passphrase": STORE})
+    assert "spare" in admin.ok("key", "list").out
+
+
 def test_devices_before_the_one_that_fails_stand(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,6 +306,21 @@ def test_the_next_command_on_that_token_deletes_it(folder: Path) -> None:
     assert "MESH001" not in codes(admin)
 
 
+def test_no_plain_key_takes_the_name_of_one_that_will_be_tidied_up(folder: Path) -> None:
+    admin = Home(folder / "admin")
+    _, arguments = COMMANDS["admin add"]
+    killed(admin, "mesh_hsm_software.token:SoftwareToken.generate", arguments, after=True)
+    secrets = {"passphrase": STORE}
+    admin.ok("key", "delete", "card", "--yes", secrets=secrets)
+    make = ("key", "generate", "--token", "soft:store=card", "--use", "sign", "--json", "--label")
+    done = admin.run(*make, "card", secrets=secrets)
+    assert (done.code, done.error["type"]) == (11, "ConflictError")
+    admin.ok(*make, "other", secrets=secrets)
+    admin.ok(*ADD, secrets={"passphrase": TWICE})
+    assert "other" in admin.ok("key", "list").out
+    admin.ok("key", "delete", "other", "--yes", secrets=secrets)
+
+
 def test_a_key_that_was_filed_before_the_command_died_stays(folder: Path) -> None:
     admin = Home(folder / "admin")
     _, arguments = COMMANDS["admin add"]
@@ -325,6 +361,24 @@ def test_a_move_that_was_killed_loses_nothing_and_goes_on(
     labels = [one["label"] for one in admin.ok("key", "list", "--json").json["keys"]]
     assert labels.count("mesh-master") == 1
     admin.ok("admin", "remove", "spare", "--yes", secrets={"passphrase": STORE})
+
+
+def test_a_move_does_not_go_on_with_another_key_in_the_master_key_s_place(folder: Path) -> None:
+    """The software copy may be the last one by then."""
+    admin = Home(folder / "admin")
+    _, arguments = COMMANDS["move-master"]
+    killed(admin, "mesh_hsm_cli.records:MeshRecord.save", arguments, after=True)
+    card = {"passphrase": STORE}
+    admin.ok("key", "delete", "soft:store=card;key=mesh-master", "--yes", "--force", secrets=card)
+    admin.ok(
+        *("key", "generate", "--token", "soft:store=card", "--label", "mesh-master"),
+        *("--use", "sign"),
+        secrets=card,
+    )
+    before = tree(folder)
+    done = admin.run(*MOVE, "--json", secrets=BOTH)
+    assert (done.code, done.error["type"]) == (10, "DeviceError")
+    assert tree(folder) == before
 
 
 # -- the master key in a device --------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -461,6 +463,41 @@ def test_killed_amid_the_parts(empty: Board, tmp_path: Path) -> None:
     assert "deleted board-AB+AC, left by a command that was interrupted" in again.err
     assert empty.parts() == PARTS
     assert not list((empty.admin.state / "keysets" / "interrupted").iterdir())
+
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from mesh_hsm_cli import interrupted, main
+honest = interrupted.forget
+def forget(path: Path) -> None:
+    honest(path)
+    os.kill(os.getpid(), signal.SIGKILL)
+interrupted.forget = forget
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+def test_parts_of_a_key_set_that_was_written_before_the_command_died_stay(world: World) -> None:
+    """Two of its tokens still have a note; the record is there, and may be filed and used."""
+    phrases = {f"PIN_{name}": f"the phrase of {name}" for name in NAMES}
+    home = Home(world.admin.folder, phrases)
+    tokens = tuple(w for n in NAMES for w in ("--token", f"{n}=soft:store={n}"))
+    given = tuple(w for n in NAMES for w in ("--admin-pin-env", f"{n}=PIN_{n}"))
+    create = ("keyset", "create", "--name", "files", *tokens, *given)
+    died = subprocess.run(
+        [sys.executable, "-c", DYING, *create, "--passphrase-env", "STORE"],
+        cwd=home.folder,
+        env=home.environment(STORE=STORE.decode()),
+        capture_output=True,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    home.ok("keyset", "add", "files.keyset.dare")
+    (home.folder / "letter").write_text("hello")
+    home.ok("dare", "encode", "letter", "-r", "files", "--no-escrow-recipient")
+    home.ok("keyset", "create", "--name", "more", *tokens, *given, secrets={"passphrase": STORE})
+    assert home.ok("dare", "decode", "letter.dare", *given[2:]).out == "hello"
 
 
 # -- where PINs come from --------------------------------------------------------------------------

@@ -39,9 +39,11 @@ def test_a_passphrase_by_named_variable(home: Home) -> None:
     [
         ([], "there is no terminal to ask on"),
         (["--passphrase-env", "UNSET"], "UNSET is not set"),
+        (["--passphrase-env", "\udcff"], "\\xdcff is not set"),
         (["--passphrase-fd", "99"], "file descriptor 99 cannot be read"),
+        (["--passphrase-fd", "9999999999"], "file descriptor 9999999999 cannot be read"),
     ],
-    ids=["no source", "unset variable", "closed descriptor"],
+    ids=["no source", "unset variable", "no text", "closed descriptor", "no descriptor"],
 )
 def test_without_a_secret_nothing_is_made(home: Home, options: list[str], said: str) -> None:
     done = home.run(*GENERATE, "--label", "a", *options)

@@ -90,11 +90,13 @@ def generate(
     """Make a key inside a device. When it asks for PIN and touch never changes afterwards."""
     from mesh_hsm.custody import TouchPolicy
     from mesh_hsm.provider import KeySpec, Use
+    from mesh_hsm_cli import interrupted
     from mesh_hsm_cli.choices import choose_algorithm, pin_policy, say_policy, say_what_may_leave
 
     if no_pin and pin is not None:
         raise click.UsageError("--no-pin and --pin-policy exclude each other")
     with session.state.writing(), session.open(find_token(session, token)) as opened:
+        interrupted.refuse_label(session.state, opened, label)
         spec = KeySpec(
             algorithm=choose_algorithm(
                 opened, Use(use), algorithm, allow_exportable=allow_exportable
@@ -151,12 +153,24 @@ def delete(session: Session, key: str, yes: bool, force: bool) -> None:
 @secret_options("pin", "management-key")
 @click.pass_obj
 def move(session: Session, key: str, slot: str) -> None:
-    """Put KEY into another SLOT of its device. Its URI changes, its policies do not."""
+    """Put KEY into another SLOT of its device. Its URI changes, its policies do not.
+
+    Keys that your Mesh or device has on record by their slot stay there.
+    """
     from mesh_hsm.provider import Moves
+    from mesh_hsm_cli.records import load_device, load_mesh
 
     with session.state.writing(), find_key(session, key) as (token, found):
         if not isinstance(token, Moves):
             raise UnsupportedError(f"{token.info.label} has no slots to move keys to")
+        mesh, device = load_mesh(session.state), load_device(session.state)
+        on_record = (mesh.uris if mesh else set()).union(device.keys.values() if device else ())
+        if str(found.uri) in on_record:
+            raise ConflictError(
+                f"{found.label} is on record in this slot, and would not be found in another",
+                hint="move another key out of your way, or make one in the slot that you want",
+                uri=str(found.uri),
+            )
         shown = describe(token.move(found.uri, slot))
     session.output.result({"key": shown}, lines(shown))
 

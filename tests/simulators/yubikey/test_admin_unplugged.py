@@ -123,3 +123,20 @@ def test_pulled_out_at_every_command(
             continue
         assert add(rig, capsys)[0] == 0, n
         assert on_the_card(rig, tmp_path) == listed(home) - before, n
+
+
+def test_a_key_on_record_by_its_slot_does_not_move(
+    virtual_yubikey: YubiKeyRig,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PIN", virtual_yubikey.pin)
+    assert add(virtual_yubikey, capsys)[0] == 0
+    assert main.main(["key", "move", "card", "82", "--pin-env", "PIN"]) == 11
+    assert "on record in this slot" in capsys.readouterr().err
+    plain = ["key", "generate", "--token", virtual_yubikey.uri, "--use", "sign", "--label", "plain"]
+    assert main.main([*plain, "--pin-env", "PIN"]) == 0
+    assert main.main(["key", "move", "plain", "9e", "--pin-env", "PIN"]) == 0
+    removed = ["admin", "remove", "card", "--delete-key", "--yes", "--pin-env", "PIN"]
+    assert main.main([*removed, "--passphrase-env", "PHRASE"]) == 0

@@ -10,6 +10,7 @@ from own_yubikey import PIN, Own, Person, padded
 from mesh_hsm.custody import CustodyClass, Hardware, PinPolicy, TouchPolicy
 from mesh_hsm.errors import (
     CannotVerifyError,
+    DeviceError,
     FormatError,
     UnsupportedError,
     VerificationError,
@@ -138,6 +139,15 @@ def test_metadata_that_disagrees_refuses_the_statement(
     key.custody()
     altered_metadata(own, old, new)
     with pytest.raises(VerificationError, match=f"disagree on the {field}"):
+        key.custody()
+
+
+@pytest.mark.parametrize("policies", ["0403", "0200"])
+def test_metadata_with_policies_that_none_of_our_keys_has(
+    own: Own, key: DeviceKey, policies: str
+) -> None:
+    altered_metadata(own, b"\x02\x02\x02\x03", b"\x02\x02" + bytes.fromhex(policies))
+    with pytest.raises(DeviceError, match="none of ours has"):
         key.custody()
 
 

@@ -113,6 +113,19 @@ def test_a_pin_that_was_refused_is_not_sent_again_by_who_waited_with_the_same(ow
     assert own.secrets_sent == [(Ins.VERIFY, padded(WRONG_PIN))]
 
 
+def test_a_source_that_gives_a_refused_pin_again_spends_no_second_try(own: Own) -> None:
+    person = own.person(pin=WRONG_PIN)
+    key = own.make(PinPolicy.ONCE, person=person)
+    for _ in range(2):
+        with pytest.raises(WrongSecretError) as caught:
+            key.sign(DIGEST)
+        assert caught.value.attempts_remaining == 2
+    assert own.secrets_sent == [(Ins.VERIFY, padded(WRONG_PIN))]
+    person.answers[SecretKind.PIN] = PIN
+    key.sign(DIGEST)
+    assert own.state.pin.left == 3
+
+
 def test_the_last_try_is_kept_unless_somebody_gives_it_up(own: Own) -> None:
     person = own.person()
     key = own.make(PinPolicy.ONCE, person=person)

@@ -161,8 +161,11 @@ def test_a_card_that_fails_has_not_refused_the_key(own: Own) -> None:
         own.open().generate(SPEC)
 
 
-def test_objects_that_nobody_understands_are_malformed(own: Own) -> None:
-    own.state.objects[ADMIN_DATA] = b"\x80\x7f"
+@pytest.mark.parametrize(
+    "octets", ["807f", "80028100", "800481020202", "800583030102ff"], ids=lambda octets: octets
+)
+def test_objects_that_nobody_understands_are_malformed(own: Own, octets: str) -> None:
+    own.state.objects[ADMIN_DATA] = bytes.fromhex(octets)
     with pytest.raises(DeviceError, match="malformed"):
         own.open().generate(SPEC)
 

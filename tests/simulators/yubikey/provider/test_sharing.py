@@ -221,6 +221,21 @@ def test_held_by_another_process(bench: SlotsBench, monkeypatch: pytest.MonkeyPa
         key.sign(bytes(32))
 
 
+def test_held_is_what_is_said_even_beside_one_that_is_broken(
+    new_bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only that is waited for."""
+    monkeypatch.setattr(readers, "PATIENCE", 0.0)
+    broken, bench = new_bench(), new_bench()
+    with bench.open() as token:
+        key = token.generate(spec())
+        bench.card.release()
+        broken.card.release()
+        monkeypatch.setattr(broken.device, "transmit", lambda _: b"\x6f\x00")
+        with held_by_a_child(bench), pytest.raises(HeldError):
+            key.sign(bytes(32))
+
+
 def test_another_process_that_lets_go_is_waited_for(
     bench: SlotsBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -457,18 +472,23 @@ def test_processes_that_may_hold_a_card(tmp_path: Path, monkeypatch: pytest.Monk
         "11": ("scdaemon", ""),
         "12": ("firefox", "7f00 r-xp /usr/lib/libpcsclite.so.1.0.0\n"),
         "13": ("bash", "7f00 r-xp /usr/lib/libc.so.6\n"),
+        "16": ("\udcff\x1b", "7f00 r-xp /home/\udcff/libpcsclite.so.1\n"),
         "14": ("pcscd", "7f00 r-xp /usr/lib/libpcsclite.so.1\n"),
         str(os.getpid()): ("python", "libpcsclite"),
     }
     for number, (name, maps) in processes.items():
         folder = tmp_path / number
         folder.mkdir()
-        (folder / "comm").write_text(name + "\n")
-        (folder / "maps").write_text(maps)
+        (folder / "comm").write_bytes(os.fsencode(name + "\n"))
+        (folder / "maps").write_bytes(os.fsencode(maps))
     (tmp_path / "15").mkdir()  # gone before it could be looked at
     (tmp_path / "self").mkdir()
     monkeypatch.setattr(holders, "Path", lambda _: tmp_path)
-    assert holders.other_processes() == ["scdaemon (PID 11)", "firefox (PID 12)"]
+    assert holders.other_processes() == [
+        "scdaemon (PID 11)",
+        "firefox (PID 12)",
+        "\\xff\x1b (PID 16)",
+    ]
     monkeypatch.setattr(holders, "Path", lambda _: tmp_path / "self")
     assert holders.other_processes() == []
     assert readers.held("reader").hint == "end what uses it"
