@@ -74,15 +74,27 @@ def reach(serial: int, uri: str) -> Reached:
 
 
 def _reach(serial: int, uri: str) -> Reached:
+    """All of them are looked at: a second one that claims the number is there for the PIN."""
     trouble: MeshHsmError | None = None
+    found: list[Reached] = []
     for one in each():
         if isinstance(one, MeshHsmError):
             if trouble is None or isinstance(one, HeldError):  # which is waited for
                 trouble = one
         elif one.device.serial == serial:
-            return one
+            found.append(one)
         else:
             one.connection.close()
+    if len(found) == 1:
+        return found[0]
+    for one in found:
+        one.connection.close()
+    if found:
+        raise DeviceError(
+            f"{len(found)} YubiKeys say that their serial number is {serial}: one of them lies",
+            hint="plug in only the one that you know, and let nobody have its PIN",
+            uri=uri,
+        )
     if trouble is not None:
         raise trouble
     raise NotFoundError(

@@ -22,6 +22,8 @@ from smartcard.scard import SCARD_E_NO_SERVICE
 from mesh_hsm.custody import PinPolicy, TouchPolicy
 from mesh_hsm.errors import DeviceError, NotFoundError, ProviderUnavailableError
 from mesh_hsm.provider import Use
+from mesh_hsm.testing.virtual_yubikey import VirtualYubiKey
+from mesh_hsm.testing.virtual_yubikey.pcsc_process import in_process
 from mesh_hsm.uri import Uri
 from mesh_hsm_yubikey import card, finding, holders, readers
 from mesh_hsm_yubikey.readers import HeldError
@@ -105,6 +107,23 @@ def test_the_one_that_is_named_and_no_other(new_bench) -> None:
         # Of the others, who they are is asked, and PIV is never even selected.
         for other in benches:
             assert other is bench or other.device.apdus <= 2
+
+
+def test_two_that_claim_one_number(new_bench) -> None:
+    """One of them is there for the PIN of the other: neither gets it."""
+    bench = new_bench()
+    with bench.open() as token:
+        key = token.generate(spec(pin=PinPolicy.ALWAYS))
+    liar = VirtualYubiKey(bench.device.serial)
+    in_process().add(liar)
+    try:
+        with pytest.raises(DeviceError, match="one of them lies") as caught, bench.open() as token:
+            token.key(key.uri).sign(bytes(32))
+        assert "only the one that you know" in (caught.value.hint or "")
+    finally:
+        in_process().remove(liar)
+    with bench.open() as token:
+        token.key(key.uri).sign(bytes(32))
 
 
 def test_one_that_is_not_plugged_in(bench: SlotsBench) -> None:
