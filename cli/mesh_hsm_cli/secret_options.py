@@ -49,7 +49,7 @@ SPEAKS_OF = {
     "new-so-pin": "the security officer's new PIN",
     "puk": "the YubiKey's PUK",
     "new-puk": "the YubiKey's new PUK",
-    "management-key": "the YubiKey's management key, in hexadecimal,",
+    "management-key": "the YubiKey's management key (hexadecimal)",
 }
 _NEW = {
     SecretKind.NEW_PIN,
@@ -197,7 +197,8 @@ class CommandSecrets:
     def consents_to_last_try(self, request: SecretRequest) -> bool:
         """What ``--use-last-try`` said, else the answer of a person; no by default."""
         return self.last_try or terminal.confirm(
-            f"One try is left for {request.subject}; if it is wrong, the device locks. Use it?"
+            f"One try is left for the {request.kind} of {request.subject}; "
+            "if it is wrong, the device locks. Use it?"
         )
 
 
