@@ -155,7 +155,7 @@ def remove(
                 [
                     ("removed", gone.label),
                     ("UDF", gone.udf),
-                    ("its key", None if delete_key else f"still there: {gone.uri}"),
+                    ("its key", None if delete_key else f"not deleted: {gone.uri}"),
                     ("version", str(master.value.version)),
                     *_fates(removal),
                 ]
