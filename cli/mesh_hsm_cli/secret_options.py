@@ -49,7 +49,7 @@ SPEAKS_OF = {
     "new-so-pin": "the security officer's new PIN",
     "puk": "the YubiKey's PUK",
     "new-puk": "the YubiKey's new PUK",
-    "management-key": "the YubiKey's management key, in hexadecimal,",
+    "management-key": "the YubiKey's management key (hexadecimal)",
 }
 _NEW = {
     SecretKind.NEW_PIN,

@@ -59,14 +59,13 @@ def find(piv: PivSession, slot: SLOT, uri: str) -> Entry:
     if entry is not None and is_true(piv, entry):
         return entry
     state = slot_state.read(piv, slot)
-    said = "a key that was not made with mesh-hsm"
+    said, hint = "a key that was not made with mesh-hsm", "ykman piv info shows it"
     if state is None:
-        said = "nothing"
+        said, hint = "nothing", "mesh-hsm key list"
     elif entry is not None or is_spent(found, slot):
         said = "nothing of worth: a key was overwritten there, or something was cut off"
-    raise NotFoundError(
-        f"slot {slots.name(slot)} of the YubiKey holds {said}", hint="mesh-hsm key list", uri=uri
-    )
+        hint = "mesh-hsm key list"
+    raise NotFoundError(f"slot {slots.name(slot)} of the YubiKey holds {said}", hint=hint, uri=uri)
 
 
 def tidy(piv: PivSession) -> Directory:

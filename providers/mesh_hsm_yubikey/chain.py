@@ -53,7 +53,7 @@ class UnknownRootError(CannotVerifyError):
         self.simulator = roots.is_simulator(issuer)
         if self.simulator:
             message = "the attestation is a simulator's, which proves nothing about hardware"
-            hint = "give the simulator's root by file to test with it"
+            hint = "to test with it, put the simulator's root into providers/yubikey/piv-roots"
         else:
             message = f"the attestation leads to an unknown root: {self.issuer}"
             hint = "give the root certificate of whoever certified the key's F9 slot by file"

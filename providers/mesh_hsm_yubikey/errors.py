@@ -103,7 +103,7 @@ def blocked(which: str, uri: str) -> LockedOutError:
     way_out = (
         f"mesh-hsm pin unblock '{uri}' sets a new one with the PUK"
         if which == "PIN"
-        else f"nothing but erasing helps: mesh-hsm token init '{uri}' --label NAME --erase"
+        else f"the PIN serves on; without it, mesh-hsm token init '{uri}' --label NAME --erase"
     )
     return LockedOutError(
         f"the YubiKey's {which} is blocked after too many wrong ones", hint=way_out, uri=uri

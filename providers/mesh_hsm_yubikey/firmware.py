@@ -101,10 +101,10 @@ ADVISORIES: Final = (
         RSA,
         (4, 2, 6),
         (4, 3, 5),
-        "ROCA (YSA-2017-01): the private key can be computed from the public key if this YubiKey "
-        "made it",
-        "ROCA (YSA-2017-01): the private key can be computed from the public key if this YubiKey "
-        "made it",
+        "ROCA (YSA-2017-01): an RSA private key can be computed from its public key if this "
+        "YubiKey made it",
+        "ROCA (YSA-2017-01): an RSA private key can be computed from its public key if this "
+        "YubiKey made it",
     ),
     Advisory(
         "YSA-2019-02",

@@ -79,7 +79,7 @@ class Login:
             hold.verified_by = self
             return
         self._pin, self._refused = None, pin
-        raise refusal("PIN", left, uri)
+        raise refusal("PIN", left, self._card)
 
     def changed(self, pin: Pin) -> None:
         """The card has this PIN now, and no other."""
@@ -131,18 +131,18 @@ def given(secrets: SecretSource, request: SecretRequest, uri: str) -> Pin:
     return pin
 
 
-def refusal(kind: str, left: int, uri: str) -> WrongSecretError:
-    """The error for a PIN or PUK that the card refused."""
+def refusal(kind: str, left: int, card: Card) -> WrongSecretError:
+    """The error for a PIN or PUK that the card refused. Several may be plugged in: it names it."""
     if left == 0:
         return WrongSecretError(
-            f"the YubiKey refused the {kind} and has blocked it now",
+            f"{card.subject} refused the {kind} and has blocked it now",
             attempts_remaining=0,
-            hint=blocked(kind, uri).hint,
-            uri=uri,
+            hint=blocked(kind, card.uri).hint,
+            uri=card.uri,
         )
-    said = "; one try is left" if left == 1 else ""
+    said = "one try is left" if left == 1 else f"{left} tries are left"
     return WrongSecretError(
-        f"the YubiKey refused the {kind}{said}", attempts_remaining=left, uri=uri
+        f"{card.subject} refused the {kind}; {said}", attempts_remaining=left, uri=card.uri
     )
 
 

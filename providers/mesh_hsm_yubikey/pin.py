@@ -34,9 +34,9 @@ class Pin(Secret):
     def trouble(self) -> str | None:
         """Why no YubiKey takes it, if so. Says nothing of what is in it."""
         if not 6 <= len(self._octets) <= 8:
-            return "it has 6 to 8 characters"
+            return "a YubiKey takes 6 to 8 characters"
         if not self._octets.isascii():
-            return "it is plain ASCII"
+            return "a YubiKey takes plain ASCII alone"
         return None
 
     @property

@@ -64,7 +64,7 @@ def unblock(card: Card, secrets: SecretSource) -> None:
         try:
             hold.piv.unblock_pin(puk.text, new.text)
         except InvalidPinError as error:
-            raise refusal("PUK", error.attempts_remaining, card.uri) from error
+            raise refusal("PUK", error.attempts_remaining, card) from error
 
     try:
         card.run("set a new PIN", set_pin)

@@ -105,7 +105,9 @@ class Roots:
         try:
             return cls.from_pem(octets)
         except FormatError as error:
-            raise FormatError(f"{path}: {error}") from error
+            raise FormatError(
+                f"{path}: {error}", hint="take the file away, or put a root in PEM form there"
+            ) from error
 
     def __or__(self, other: Roots) -> Roots:
         return Roots(

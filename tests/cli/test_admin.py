@@ -567,6 +567,31 @@ def test_one_device_into_a_folder(two: Two) -> None:
 # -- on a terminal ---------------------------------------------------------------------------------
 
 
+def test_the_first_device_is_no_second_one(two: Two, softhsm_token: Softhsm) -> None:
+    """Two keys in one device are lost together; what was added before the question stays."""
+    code, said = on_terminal(
+        two.admin,
+        ("admin", "add", "--token", softhsm_token.uri, "--label", "card"),
+        [
+            (b"PIN of token test: ", softhsm_token.pin.encode() + b"\n"),
+            (b"Passphrase of", STORE + b"\n"),
+            (b"Add a second device now? [y/N]: ", b"y\n"),
+            (b"list shows it): ", b"test\n"),
+        ],
+        **softhsm_token.environment,
+    )
+    assert code == 11, said
+    assert "is the first device itself" in said
+    listed = two.admin.ok("admin", "list", "--json").json["administrators"]
+    assert [one["label"] for one in listed][2:] == ["card"]
+
+
+def test_a_removed_administrators_key_is_told_of(two: Two) -> None:
+    """Off the list is not deleted."""
+    done = two.admin.ok("admin", "remove", "mesh-administrator", "--yes", secrets=STORED)
+    assert "not deleted: soft:store=mesh;key=mesh-administrator" in done.out
+
+
 def test_a_second_device_is_offered_once(two: Two, softhsm_token: Softhsm) -> None:
     """Each of two HSMs is asked for its own PIN, and a removal is agreed to."""
     admin, second = two.admin, softhsm_token.add_token("second")

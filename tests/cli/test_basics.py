@@ -112,6 +112,15 @@ def test_examples_use_options_that_exist(name: str) -> None:
         assert set(re.findall(r"(?<= )--?[a-z][a-z-]*", ours)) <= known
 
 
+@pytest.mark.parametrize(
+    "name", ["key generate", "key delete", "key move", "admin add", "admin remove", "keyset create"]
+)
+def test_without_a_terminal_too_a_management_key_can_be_given(name: str) -> None:
+    """Each of these writes to a YubiKey, whose PIN need not protect that key."""
+    options = {option for param in COMMANDS[name].params for option in param.opts}
+    assert "--management-key-fd" in options
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_option_takes_a_secret_itself(name: str) -> None:
     options = {option for param in COMMANDS[name].params for option in param.opts}

@@ -19,6 +19,7 @@ from mesh_hsm_cli.session import Session
 
 if TYPE_CHECKING:
     from mesh_hsm.custody import PinPolicy, TouchPolicy
+    from mesh_hsm.uri import Uri
     from mesh_hsm_cli.making_keys import WantedKey
     from mesh_hsm_cli.new_administrator import Added
     from mesh_hsm_cli.records import Administrator
@@ -55,6 +56,7 @@ def add(
     The master key signs the next version of the ProfileMaster. What a new key asks for when it is
     used, PIN and touch, is shown before it is made and never changes.
     """
+    from mesh_hsm_cli.find import find_token
     from mesh_hsm_cli.making_keys import WantedKey
     from mesh_hsm_cli.new_administrator import add_existing_key
 
@@ -74,9 +76,10 @@ def add(
         pin=pin,
         touch=touch,
     )
-    added = _make(session, token or "", wanted)
+    uri = find_token(session, token or "")
+    added = _make(session, uri, wanted)
     _say_added(session, added)
-    _offer_second(session, added, wanted)
+    _offer_second(session, added, wanted, uri)
 
 
 @verb(command, "list", example="mesh-hsm admin list")
@@ -152,6 +155,7 @@ def remove(
                 [
                     ("removed", gone.label),
                     ("UDF", gone.udf),
+                    ("its key", None if delete_key else f"not deleted: {gone.uri}"),
                     ("version", str(master.value.version)),
                     *_fates(removal),
                 ]
@@ -171,11 +175,9 @@ def _found(session: Session, one: Administrator) -> dict[str, Any]:
     return asdict(one) | {"plugged_in": not away, "reason": str(looked) if away else None}
 
 
-def _make(session: Session, token: str, wanted: WantedKey) -> Added:
-    from mesh_hsm_cli.find import find_token
+def _make(session: Session, uri: Uri, wanted: WantedKey) -> Added:
     from mesh_hsm_cli.new_administrator import add_with_new_key
 
-    uri = find_token(session, token)
     with session.state.writing():
         return add_with_new_key(session, uri, wanted, datetime.now(UTC))
 
@@ -211,8 +213,10 @@ def _say_added(session: Session, added: Added) -> None:
     )
 
 
-def _offer_second(session: Session, added: Added, wanted: WantedKey) -> None:
+def _offer_second(session: Session, added: Added, wanted: WantedKey, first: Uri) -> None:
     """One device breaks or is lost: after the first, and only then, a second is offered."""
+    from mesh_hsm_cli.find import find_token
+
     if added.in_devices != 1:
         return
     session.output.notice(
@@ -222,10 +226,17 @@ def _offer_second(session: Session, added: Added, wanted: WantedKey) -> None:
     if session.output.as_json or not terminal.confirm("Add a second device now?"):
         return
     token = terminal.ask_line("Its token (URI or label, as token list shows it)")
+    uri = find_token(session, token)
+    if uri == first:
+        raise ConflictError(
+            f"{token} is the first device itself: a second key there would be lost with it",
+            hint="mesh-hsm admin add --token TOKEN --label NAME, with another device",
+            uri=str(uri),
+        )
     label = terminal.ask_line("What you call the administrator") or _free_label(session)
     second = replace(wanted, label=label, algorithm=None)
     session.secrets.forget()
-    _say_added(session, _make(session, token, second))
+    _say_added(session, _make(session, uri, second))
 
 
 def _agree(session: Session, removal: Removal) -> None:

@@ -123,7 +123,7 @@ def generate(
 @click.argument("key", metavar="KEY")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--force", is_flag=True, help="Delete even a key that your Mesh or device needs.")
-@secret_options("pin", "passphrase", "owner-auth")
+@secret_options("pin", "passphrase", "owner-auth", "management-key")
 @click.pass_obj
 def delete(session: Session, key: str, yes: bool, force: bool) -> None:
     """Delete a key as far as its device can. Copies of key files cannot be recalled."""

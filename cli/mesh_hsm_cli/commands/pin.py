@@ -118,5 +118,5 @@ def _change(session: Session, token: Token, key: Uri | None) -> Uri:
 def _own_keys(session: Session) -> list[str]:
     record = load_device(session.state)
     if record is None:
-        raise NotFoundError("this machine is not a device yet", hint="name a KEY to change")
+        raise NotFoundError("this machine is not a device yet", hint="name a KEY, or --token TOKEN")
     return list(record.keys.values())

@@ -153,11 +153,11 @@ def test_tries_are_set_and_the_secrets_after_them(new_yubikey, firmware) -> None
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        ({"new_pin": b"12345"}, "6 to 8"),
-        ({"new_pin": b"123456789"}, "6 to 8"),
-        ({"new_pin": b""}, "6 to 8"),
-        ({"new_puk": b"1234567"[:5]}, "6 to 8"),
-        ({"new_pin": "pass€".encode()}, "ASCII"),
+        ({"new_pin": b"12345"}, "takes 6 to 8"),
+        ({"new_pin": b"123456789"}, "takes 6 to 8"),
+        ({"new_pin": b""}, "takes 6 to 8"),
+        ({"new_puk": b"1234567"[:5]}, "takes 6 to 8"),
+        ({"new_pin": "pass€".encode()}, "takes plain ASCII"),
         ({"new_pin": b"123456"}, "factory"),
         ({"new_pin": b"12345678"}, "factory"),
         ({"new_puk": b"12345678"}, "factory"),

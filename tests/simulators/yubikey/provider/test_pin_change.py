@@ -104,7 +104,9 @@ def test_a_wrong_puk_says_what_is_left(new_yubikey, firmware) -> None:
     own = new_yubikey(firmware)
     own.set_up()
     person = own.person(puk=WRONG_PUK, last_try=firmware < (5, 3, 0))
-    with pytest.raises(WrongSecretError, match="PUK") as caught:
+    with pytest.raises(
+        WrongSecretError, match=r"YubiKey \d+ refused the PUK; 2 tries are left"
+    ) as caught:
         own.provider.reset_pin(own.uri, person)
     assert caught.value.attempts_remaining == 2
     with pytest.raises(WrongSecretError, match="one try is left"):
