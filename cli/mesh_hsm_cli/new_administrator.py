@@ -13,7 +13,7 @@ from mesh_hsm.udf import udf_of
 from mesh_hsm.uri import Uri
 from mesh_hsm_cli import choices, interrupted
 from mesh_hsm_cli.administrator import own_mesh
-from mesh_hsm_cli.administrators import AtHand, at_hand
+from mesh_hsm_cli.administrators import at_hand
 from mesh_hsm_cli.find import find_key
 from mesh_hsm_cli.making_keys import WantedKey, make_key
 from mesh_hsm_cli.master_key import replace_record, sign_next
@@ -26,7 +26,7 @@ from mesh_hsm_cli.trust import needed_keys
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A new administrator, the version that lists it, and how many have their key in a device."""
+    """A new administrator, the version that lists it, and how many devices hold such keys now."""
 
     administrator: Administrator
     custody: CustodyStatement
@@ -44,7 +44,7 @@ def add_with_new_key(session: Session, uri: Uri, wanted: WantedKey, now: datetim
         listed = _list(session, undo, record, master, key, wanted.label, now, token)
         custody = key.custody()
     interrupted.forget(interrupted.mesh_note(session.state))
-    return _done(session, listed, custody)
+    return _done(session, listed, custody, token)
 
 
 def add_existing_key(session: Session, name: str, label: str | None, now: datetime) -> Added:
@@ -69,7 +69,7 @@ def add_existing_key(session: Session, name: str, label: str | None, now: dateti
         choices.say_what_it_is(session, token.info)
         listed = _list(session, undo, record, master, key, label, now, token)
         custody = key.custody()
-    return _done(session, listed, custody)
+    return _done(session, listed, custody, token)
 
 
 def _refuse_label(record: MeshRecord, label: str) -> None:
@@ -106,13 +106,19 @@ def _done(
     session: Session,
     listed: tuple[MeshRecord, Administrator, Signed[ProfileMaster]],
     custody: CustodyStatement,
+    token: Token,
 ) -> Added:
     record, added, master = listed
     keep_seen(session, master)
-    looked = [at_hand(session, one) for one in record.administrators if one != added]
-    others = sum(isinstance(one, MeshHsmError) or _in_device(one) for one in looked)
-    return Added(added, custody, master, others + (custody.hardware is not Hardware.NONE))
+    devices = {_device(session, one) for one in record.administrators if one != added}
+    if custody.hardware is not Hardware.NONE:
+        devices.add(str(token.info.uri))
+    return Added(added, custody, master, len(devices - {None}))
 
 
-def _in_device(found: AtHand) -> bool:
-    return found.info.hardware is not Hardware.NONE
+def _device(session: Session, administrator: Administrator) -> str | None:
+    """The device that has its key; None for a file. One that is away is taken for one apart."""
+    found = at_hand(session, administrator)
+    if isinstance(found, MeshHsmError):
+        return administrator.uri
+    return None if found.info.hardware is Hardware.NONE else str(found.info.uri)

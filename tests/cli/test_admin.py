@@ -592,6 +592,16 @@ def test_a_removed_administrators_key_is_told_of(two: Two) -> None:
     assert "not deleted: soft:store=mesh;key=mesh-administrator" in done.out
 
 
+def test_two_keys_in_one_device_are_one_device(two: Two, softhsm_token: Softhsm) -> None:
+    """They break together: the second key is no reason to stop saying so."""
+    two.admin.env.update(softhsm_token.environment)
+    secrets = {"pin": softhsm_token.pin.encode(), "passphrase": STORE}
+    for label in ("card", "card-b"):
+        add = ("admin", "add", "--token", softhsm_token.uri, "--label", label)
+        done = two.admin.ok(*add, secrets=secrets)
+        assert "No other device has an administrator key" in done.err
+
+
 def test_a_second_device_is_offered_once(two: Two, softhsm_token: Softhsm) -> None:
     """Each of two HSMs is asked for its own PIN, and a removal is agreed to."""
     admin, second = two.admin, softhsm_token.add_token("second")

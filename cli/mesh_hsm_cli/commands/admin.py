@@ -220,7 +220,7 @@ def _offer_second(session: Session, added: Added, wanted: WantedKey, first: Uri)
     if added.in_devices != 1:
         return
     session.output.notice(
-        "This is the only administrator key in a device. Should it break or be lost, a second one "
+        "No other device has an administrator key. Should it break or be lost, a second one "
         "goes on: mesh-hsm admin add --token TOKEN --label NAME"
     )
     if session.output.as_json or not terminal.confirm("Add a second device now?"):
