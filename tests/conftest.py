@@ -12,11 +12,13 @@ from mesh_hsm.testing.virtual_yubikey.pcsc_process import in_process
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_card_of_this_machine() -> None:
-    """No test sees a smart card that somebody plugged in here, let alone writes to it.
+def no_card_of_this_machine(request: pytest.FixtureRequest) -> None:
+    """No test sees a smart card that somebody plugged in here, unless he says so by ``--device``.
 
     libpcsclite asks once in the life of a process where its service is: so before any test.
     """
+    if request.config.getoption("--device", default=None) is not None:
+        return
     with suppress(ProviderUnavailableError):  # no libpcsclite, and so no card
         in_process()
 

@@ -130,8 +130,7 @@ def _mesh(session: Session, now: datetime) -> Iterator[Finding]:
 def _left_in_the_mesh(
     session: Session, record: MeshRecord, master: Signed[ProfileMaster]
 ) -> Iterator[Finding]:
-    left = interrupted.load(interrupted.mesh_note(session.state))
-    if left is not None:
+    for left in interrupted.mesh_notes(session.state):
         yield Finding(
             "MESH001",
             Severity.WARNING,

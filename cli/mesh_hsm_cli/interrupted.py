@@ -2,8 +2,7 @@
 
 Open this file to see what is noted before each key, and when it is forgotten. An error is undone at
 once (``rollback``); only the death of the process leaves this note behind. A ``device init`` has a
-note of its own, and so have a key set's parts on each token; the commands that make keys of the
-Mesh share one.
+note of its own; keys of the Mesh and parts of key sets have one for each token.
 """
 
 from __future__ import annotations
@@ -45,26 +44,39 @@ def device_note(state: State) -> Path:
     return state.home / "device" / "interrupted.json"
 
 
-def mesh_note(state: State) -> Path:
-    """Where ``mesh`` and ``admin`` note the Mesh's own keys."""
-    return state.home / "mesh" / "interrupted.json"
+def mesh_note(state: State, token: Uri) -> Path:
+    """Where ``mesh`` and ``admin`` note the Mesh's own keys on one token."""
+    return _note(state.home / "mesh", token)
 
 
 def key_set_note(state: State, token: Uri) -> Path:
     """Where ``keyset create`` notes the parts that it puts on one token."""
-    name = sha256(str(token).encode()).hexdigest()[:16]
-    return state.home / "keysets" / "interrupted" / f"{name}.json"
+    return _note(state.home / "keysets", token)
+
+
+def mesh_notes(state: State) -> list[Interrupted]:
+    """Every note that a killed ``mesh`` or ``admin`` left."""
+    return _notes(state.home / "mesh")
 
 
 def key_set_notes(state: State) -> list[Interrupted]:
     """Every note that a killed ``keyset create`` left."""
-    found = map(load, sorted((state.home / "keysets" / "interrupted").glob("*.json")))
+    return _notes(state.home / "keysets")
+
+
+def _note(folder: Path, token: Uri) -> Path:
+    name = sha256(str(token).encode()).hexdigest()[:16]
+    return folder / "interrupted" / f"{name}.json"
+
+
+def _notes(folder: Path) -> list[Interrupted]:
+    found = map(load, sorted((folder / "interrupted").glob("*.json")))
     return [left for left in found if left is not None]
 
 
 def refuse_label(state: State, token: Token, label: str) -> None:
     """Raise ``ConflictError`` for a label that a note names: ``clear`` would delete its key."""
-    notes = (load(mesh_note(state)), load(device_note(state)), *key_set_notes(state))
+    notes = (load(device_note(state)), *mesh_notes(state), *key_set_notes(state))
     for left in notes:
         if left is not None and left.token == str(token.info.uri) and label in left.labels:
             raise ConflictError(

@@ -52,10 +52,11 @@ def make_key(
     """
     spec = _spec(token, wanted)
     clear_interrupted(session, token)
-    undo.new_note(interrupted.mesh_note(session.state))
+    noted = interrupted.mesh_note(session.state, token.info.uri)
+    undo.new_note(noted)
     undo.new_key(token, spec.label)
     note = interrupted.Interrupted(str(token.info.uri))
-    note.announce(interrupted.mesh_note(session.state), spec.label)
+    note.announce(noted, spec.label)
     say_policy(session, token, spec, what)
     try:
         return make(spec)
@@ -75,7 +76,7 @@ def clear_interrupted(session: Session, token: Token) -> None:
         record, master = own_mesh(session)
         if not is_on(Uri.parse(record.master), token.info):  # one here is an unfinished move's
             needed.discard(master.value.profile_signature)
-    interrupted.clear(session, token, interrupted.mesh_note(session.state), needed)
+    interrupted.clear(session, token, interrupted.mesh_note(session.state, token.info.uri), needed)
 
 
 def _asked_once(token: Token, spec: KeySpec, wanted: WantedKey) -> KeySpec | None:

@@ -21,7 +21,7 @@ from mesh_hsm.secret_source import NoSecrets, SecretKind, SecretRequest
 from mesh_hsm.threshold import prove_possession, verify_possession
 from mesh_hsm.udf import fingerprint
 from mesh_hsm.uri import Uri
-from mesh_hsm_cli import choices, interrupted
+from mesh_hsm_cli import choices
 from mesh_hsm_cli.administrator import own_mesh
 from mesh_hsm_cli.making_keys import WantedKey, clear_interrupted, make_key
 from mesh_hsm_cli.master_key import is_on, replace_record
@@ -100,7 +100,6 @@ def _move(
         _try(moved, master)
         after = replace(record, master=str(moved.uri))
         replace_record(session, undo, record, after)
-    interrupted.forget(interrupted.mesh_note(session.state))
     return after, moved.custody()
 
 

@@ -11,7 +11,7 @@ from mesh_hsm.mesh import ProfileMaster, Signed, add_administrator
 from mesh_hsm.provider import DeviceKey, Token, Use
 from mesh_hsm.udf import udf_of
 from mesh_hsm.uri import Uri
-from mesh_hsm_cli import choices, interrupted
+from mesh_hsm_cli import choices
 from mesh_hsm_cli.administrator import own_mesh
 from mesh_hsm_cli.administrators import at_hand
 from mesh_hsm_cli.find import find_key
@@ -43,7 +43,6 @@ def add_with_new_key(session: Session, uri: Uri, wanted: WantedKey, now: datetim
         key = make_key(session, undo, token, wanted, "administrator key", token.generate)
         listed = _list(session, undo, record, master, key, wanted.label, now, token)
         custody = key.custody()
-    interrupted.forget(interrupted.mesh_note(session.state))
     return _done(session, listed, custody, token)
 
 

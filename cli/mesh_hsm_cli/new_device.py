@@ -19,6 +19,7 @@ from mesh_hsm_cli.paths import refuse_existing
 from mesh_hsm_cli.records import DeviceRecord, device_path, load_device
 from mesh_hsm_cli.rollback import Rollback
 from mesh_hsm_cli.session import Session
+from mesh_hsm_cli.trust import needed_keys
 
 if TYPE_CHECKING:
     from mesh_hsm.provider import DeviceKey, Token
@@ -65,7 +66,7 @@ def init_device(
             raise UnsupportedError(f"{token.info.label} cannot seal the one-time key")
         choices.say_what_it_is(session, token.info)
         note_path = interrupted.device_note(session.state)
-        interrupted.clear(session, token, note_path)
+        interrupted.clear(session, token, note_path, needed_keys(session))
         specs = _specs(token, wanted)  # every refusal comes before the first key
         undo.new_note(note_path)
         note = interrupted.Interrupted(str(token.info.uri))
@@ -87,7 +88,6 @@ def init_device(
         )
         undo.write_new(wanted.request, request.text)
         undo.new_file(path)
-        interrupted.forget(note_path)  # before the record, whose keys nobody may take for left
         record.save(path)
     return record, request
 

@@ -97,8 +97,6 @@ def new_key_set(session: Session, wanted: NewKeySet, now: datetime) -> Signed[Ad
             undo.new_file(path)
             FiledKeySet(wanted.name, signed.value.udf, signed.envelope).save(path)
             undo.write_new(wanted.out, signed.text)
-            for token in tokens.values():  # now the record says that they are no leftovers
-                interrupted.forget(interrupted.key_set_note(session.state, token.info.uri))
     return signed
 
 

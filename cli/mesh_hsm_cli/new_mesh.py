@@ -27,7 +27,6 @@ from mesh_hsm.provider import Imports, KeySpec, Use
 from mesh_hsm.secret_source import SecretKind, SecretRequest
 from mesh_hsm.udf import udf_of
 from mesh_hsm.uri import Uri
-from mesh_hsm_cli import interrupted
 from mesh_hsm_cli.choices import say_what_it_is
 from mesh_hsm_cli.making_keys import WantedKey, make_key
 from mesh_hsm_cli.paths import OBJECT_LIMIT, refuse_existing
@@ -97,7 +96,6 @@ def create_mesh(
         )
         undo.new_file(path)
         record.save(path)
-    interrupted.forget(interrupted.mesh_note(session.state))
     keep_seen(session, profile)
     return record, profile.value
 

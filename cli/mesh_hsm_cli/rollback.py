@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from mesh_hsm.errors import ConflictError, MeshHsmError
-from mesh_hsm.files import write_atomic
+from mesh_hsm.files import storage_errors, write_atomic
 from mesh_hsm.provider import DeviceKey, Token
 
 
@@ -28,6 +28,7 @@ class Rollback:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._steps: list[tuple[str, Callable[[], None]]] = []
+        self._notes: list[Path] = []
         self._left = False
 
     def on_failure(self, what: str, undo: Callable[[], None]) -> None:
@@ -39,10 +40,12 @@ class Rollback:
         self.on_failure(f"remove {path}", partial(path.unlink, missing_ok=True))
 
     def new_note(self, path: Path) -> None:
-        """Announce a file that says what else there is to undo: it stays if that fails.
+        """Announce a file that says what there is to undo: it goes once all is done, or undone.
 
-        A device that was pulled out keeps what was made in it until it is plugged in again.
+        If we are killed it stays, and if undoing fails: a device that was pulled out keeps what was
+        made in it until it is plugged in again.
         """
+        self._notes.append(path)
 
         def remove() -> None:
             if self._left:
@@ -86,6 +89,9 @@ class Rollback:
         trace: TracebackType | None,
     ) -> None:
         if error is None:
+            for note in self._notes:
+                with storage_errors("remove", note):
+                    note.unlink(missing_ok=True)
             return
         for what, undo in reversed(self._steps):
             try:

@@ -113,6 +113,7 @@ class Asked:
     ) -> None:
         self._answers = dict(answers)
         self._wrong_secret = wrong_secret
+        self._wrongs = 0
         self.wrong = frozenset(wrong)
         self.last_try = last_try
         self.requests: list[SecretRequest] = []
@@ -122,10 +123,17 @@ class Asked:
         """The right answer, or a wrong one for a kind in ``wrong``."""
         self.requests.append(request)
         if request.kind in self.wrong:
-            return self._wrong_secret
+            return self._another_wrong_secret()
         if request.kind not in self._answers:
             return NoSecrets().secret(request)
         return self._answers[request.kind]
+
+    def _another_wrong_secret(self) -> bytes:
+        """A person who mistypes types something else each time; a provider may refuse the same."""
+        self._wrongs += 1
+        if self._wrongs == 1:
+            return self._wrong_secret
+        return self._wrong_secret[:-1] + str(self._wrongs % 10).encode()
 
     def consents_to_last_try(self, request: SecretRequest) -> bool:
         """What ``last_try`` says."""
