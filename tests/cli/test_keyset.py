@@ -467,13 +467,12 @@ def test_killed_amid_the_parts(empty: Board, tmp_path: Path) -> None:
 
 DYING = """
 import os, signal, sys
-from pathlib import Path
-from mesh_hsm_cli import interrupted, main
-honest = interrupted.forget
-def forget(path: Path) -> None:
-    honest(path)
+from mesh_hsm_cli import main
+from mesh_hsm_cli.rollback import Rollback
+def leave(self, *error: object) -> None:
+    self._notes[0].unlink()
     os.kill(os.getpid(), signal.SIGKILL)
-interrupted.forget = forget
+Rollback.__exit__ = leave
 sys.exit(main.main(sys.argv[1:]))
 """
 
