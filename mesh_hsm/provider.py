@@ -325,13 +325,21 @@ class ChangesPin(Protocol):
 
 @runtime_checkable
 class Attests(Protocol):
-    """Proves a custody statement to somebody else."""
+    """Proves a custody statement to somebody else, whose ``threshold.Judges`` reads it."""
+
+    def introduce(self) -> bytes:
+        """What a verifier has to know of the device before it can ask; empty if nothing.
+
+        Public, and in the device's own format: a TPM's endorsement and attestation keys.
+        """
+        ...
 
     def attest(self, uri: Uri, challenge: bytes) -> bytes:
         """Evidence in the device's own format, which the key itself answers for.
 
         ``challenge`` is what a verifier sent: the octets of ``mesh_hsm.threshold.Challenge``, with
-        its name, a nonce, and a point for each curve whose keys agree instead of signing. Raises
+        its name, a nonce, a point for each curve whose keys agree instead of signing, and what the
+        device's scheme is asked beside that. Raises
         ``FormatError`` for other octets, ``NotFoundError``, ``UnsupportedError`` for a key that
         the device cannot prove, ``AccessError``, ``DeviceError``.
         """

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from mesh_hsm.errors import UnsupportedError
 from mesh_hsm.provider import Attests, Token
-from mesh_hsm.threshold import Challenge, Judges, Verifier
+from mesh_hsm.threshold import Challenge, Verifier
 from mesh_hsm_cli.commands.key import describe
 from mesh_hsm_cli.find import find_key
 from mesh_hsm_cli.paths import input_stream, output_stream
@@ -18,12 +18,11 @@ _LARGEST: Final = 4096
 
 def verify_here(session: Session, name: str) -> dict[str, Any]:
     """The key as ``key show`` has it, with the statement that its device has proved."""
-    asked = Verifier(_HERE)
     with find_key(session, name) as (token, key):
-        evidence = _attests(token).attest(key.uri, asked.challenge.octets)
-        judge = session.provider(key.uri.scheme)
-        if not isinstance(judge, Judges):
-            raise UnsupportedError(f"nobody here judges the evidence of {token.info.label}")
+        device, judge = _attests(token), session.judge(key.uri.scheme)
+        question = judge.ask(device.introduce())
+        asked = Verifier(_HERE, questions=[question] if question else [])
+        evidence = device.attest(key.uri, asked.challenge.octets)
         statement = judge.judge(evidence, key.public, key.use, asked)
         return describe(key) | {"custody": statement.to_json()}
 

@@ -17,6 +17,7 @@ from mesh_hsm_cli.state import State
 if TYPE_CHECKING:
     from mesh_hsm.provider import Provider, Token
     from mesh_hsm.secret_source import SecretSource
+    from mesh_hsm.threshold import Judges
     from mesh_hsm.uri import Uri
 
 
@@ -50,6 +51,16 @@ class Session:
                 yield self.provider(scheme)
             except ProviderUnavailableError as error:
                 yield error
+
+    def judge(self, scheme: str) -> Judges:
+        """Who judges the evidence of a scheme's devices. Raises ``NotFoundError``."""
+        from mesh_hsm import registry
+        from mesh_hsm.threshold import Judges
+
+        judge = registry.load_judge(scheme, self.state.records(scheme))
+        if not isinstance(judge, Judges):
+            raise ProviderUnavailableError(f"what is installed as judge of {scheme} is none")
+        return judge
 
     def open(self, uri: Uri, secrets: SecretSource | None = None) -> Token:
         """Open the token that a URI names, with this command's secrets or with others."""

@@ -6,7 +6,7 @@ beside a device's key, ``prove`` and ``verify_proof`` show that a device's key i
 """
 
 from mesh_hsm.threshold.additive import combine
-from mesh_hsm.threshold.challenge import Challenge, Verifier
+from mesh_hsm.threshold.challenge import Challenge, Question, Verifier
 from mesh_hsm.threshold.composite import MAX_SHARES, CompositeKey
 from mesh_hsm.threshold.derived import DerivedKey, derive_public
 from mesh_hsm.threshold.judging import Judges
@@ -25,6 +25,7 @@ __all__ = [
     "Judges",
     "PartKey",
     "Place",
+    "Question",
     "ScalarShare",
     "Verifier",
     "combine",

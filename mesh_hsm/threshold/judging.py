@@ -10,12 +10,26 @@ from typing import Protocol, runtime_checkable
 from mesh_hsm.curves import Point
 from mesh_hsm.custody import CustodyStatement
 from mesh_hsm.provider import Use
-from mesh_hsm.threshold.challenge import Verifier
+from mesh_hsm.threshold.challenge import Question, Verifier
 
 
 @runtime_checkable
 class Judges(Protocol):
-    """A provider that judges the evidence of devices like its own; none need be plugged in."""
+    """Judges the evidence of one family of devices; none need be plugged in.
+
+    Found through the entry-point group ``mesh_hsm.judges``, made with the folder (a ``Path``) of
+    that scheme's records, where roots of its owner's choice may lie. Needs no device's library.
+    """
+
+    scheme: str
+
+    def ask(self, introduction: bytes) -> Question | None:
+        """What a device that gave this ``introduction`` is to be asked beside the rest.
+
+        None where there is nothing. Raises ``FormatError`` for no introduction,
+        ``VerificationError`` for one that contradicts itself.
+        """
+        ...
 
     def judge(self, evidence: bytes, public: Point, use: Use, asked: Verifier) -> CustodyStatement:
         """What was proved of ``public`` to the verifier who ``asked``, good for one answer.

@@ -6,28 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from mesh_hsm.curves import Point
-from mesh_hsm.custody import CustodyStatement
 from mesh_hsm.errors import MeshHsmError, NotFoundError, UnsupportedError
-from mesh_hsm.provider import Finding, Token, TokenInfo, Tries, Use
+from mesh_hsm.provider import Finding, Token, TokenInfo, Tries
 from mesh_hsm.secret_source import SecretSource
-from mesh_hsm.threshold import Verifier
 from mesh_hsm.uri import Uri
 from mesh_hsm_yubikey import (
     description,
     diagnosis,
     finding,
     initialising,
-    judging,
     pin_change,
-    roots,
 )
-from mesh_hsm_yubikey import evidence as proof
 from mesh_hsm_yubikey.card import Card, card_of, release_all
+from mesh_hsm_yubikey.judge import ROOTS
 from mesh_hsm_yubikey.opened import Opened
 from mesh_hsm_yubikey.token import YubiKeyToken
 
-ROOTS: Final = "piv-roots"
 _NAMES: Final = {"serial", "slot"}
 
 
@@ -91,13 +85,6 @@ class YubiKeyProvider:
     def reset_pin(self, uri: Uri, secrets: SecretSource) -> None:
         """Set a forgotten or blocked PIN anew, with the PUK. The keys stay."""
         pin_change.unblock(self._card(uri), secrets)
-
-    def judge(self, evidence: bytes, public: Point, use: Use, asked: Verifier) -> CustodyStatement:
-        """What a YubiKey proved to ``asked``, under Yubico's roots or those in ``piv-roots``."""
-        trusted = roots.trusted(self._records / ROOTS)
-        found = proof.verify(evidence, public, use, asked, trusted)
-        serial = "of unknown serial number" if found.serial is None else str(found.serial)
-        return judging.proved(found, use, f"YubiKey {serial}, slot {found.slot}")
 
     def diagnose(self) -> Sequence[Finding]:
         """What is wrong with YubiKeys and what reaches them; the codes are in ``diagnosis``."""

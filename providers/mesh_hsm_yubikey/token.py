@@ -104,6 +104,10 @@ class YubiKeyToken(Token):
         self._opened.check_open()
         pin_change.change(self._opened)
 
+    def introduce(self) -> bytes:
+        """Nothing: its certificates come with the evidence."""
+        return b""
+
     def attest(self, uri: Uri, challenge: bytes) -> bytes:
         """Evidence for a verifier's ``Challenge.octets``; see ``evidence``. One use of the key.
 

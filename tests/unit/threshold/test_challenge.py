@@ -24,9 +24,10 @@ from mesh_hsm.errors import (
 )
 from mesh_hsm.framing import F
 from mesh_hsm.provider import DeviceKey, Use
-from mesh_hsm.threshold import Challenge, Verifier, verify_possession
+from mesh_hsm.threshold import Challenge, Question, Verifier, verify_possession
 
 FP = hashlib.sha512(b"a public key").digest()
+OTHER = hashlib.sha512(b"another public key").digest()
 VERIFIER = "mesh.example"
 NONCE = bytes(range(32))
 
@@ -242,3 +243,56 @@ def test_a_challenge_cannot_be_made_wrong() -> None:
         Challenge(VERIFIER, NONCE, (LOW,))
     with pytest.raises(UnsupportedError):
         Verifier(VERIFIER, (ED25519,))
+
+
+QUESTION = Question("tpm2", b"a credential", b"its secret")
+
+
+def test_a_question_travels_and_its_answer_does_not() -> None:
+    asked = Verifier(VERIFIER, (P256,), [QUESTION])
+    travelled = Challenge.parse(asked.challenge.octets)
+    assert travelled == asked.challenge
+    assert travelled.question("tpm2") == b"a credential"
+    assert travelled.question("yubikey") is None
+    assert b"its secret" not in asked.challenge.octets
+    assert "its secret" not in repr(QUESTION)
+    assert asked.expected("tpm2") == b"its secret"
+    assert asked.expected("yubikey") is None
+
+
+def test_a_scheme_is_asked_once() -> None:
+    with pytest.raises(FormatError, match="one question for each scheme"):
+        Verifier(VERIFIER, (), [QUESTION, QUESTION])
+    with pytest.raises(FormatError, match="one question for each scheme"):
+        Challenge(VERIFIER, NONCE, (), (("Two words", b""),))
+    point_last = F(LABEL, VERIFIER, NONCE, "tpm2:", b"", "P-256", E256)
+    with pytest.raises(FormatError, match="one form"):
+        Challenge.parse(point_last)
+
+
+def test_a_saved_verifier_knows_the_answer_again(fake: type) -> None:
+    key = device(fake, X25519)
+    asked = Verifier(VERIFIER, (P256, X25519), [QUESTION])
+    again = Verifier.restored(asked.saved())
+    assert again.challenge == asked.challenge
+    assert again.expected("tpm2") == b"its secret"
+    again.verify(asked.challenge.answer(key, FP), key.public, Use.ENCRYPT, FP)
+
+
+def test_each_key_answers_once(fake: type) -> None:
+    first, second = device(fake, P256), device(fake, P256)
+    asked = Verifier(VERIFIER, (P256,))
+    asked.verify(asked.challenge.answer(first, FP), first.public, Use.ENCRYPT, FP)
+    asked.verify(asked.challenge.answer(second, OTHER), second.public, Use.ENCRYPT, OTHER)
+    with pytest.raises(VerificationError, match="answered already"):
+        asked.verify(asked.challenge.answer(first, FP), first.public, Use.ENCRYPT, FP)
+
+
+SAVED = Verifier(VERIFIER, (P256,), [QUESTION]).saved()
+
+
+@given(st.integers(0, len(SAVED) - 1), st.binary(max_size=300))
+def test_no_saved_octets_surprise_the_reader(cut: int, octets: bytes) -> None:
+    for given_octets in (octets, SAVED[:cut], SAVED + octets[:1] + b"\0", F("mesh-hsm/1 verifier")):
+        with pytest.raises(MeshHsmError):
+            Verifier.restored(given_octets)

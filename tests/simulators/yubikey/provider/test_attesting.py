@@ -25,6 +25,7 @@ from mesh_hsm.testing.virtual_yubikey.piv.names import TouchPolicy as CardTouch
 from mesh_hsm.threshold import Verifier
 from mesh_hsm_yubikey import evidence
 from mesh_hsm_yubikey.attestation import Attestation
+from mesh_hsm_yubikey.judge import YubiKeyJudge
 from mesh_hsm_yubikey.roots import Roots, trusted
 from mesh_hsm_yubikey.statements import UNATTESTED
 
@@ -236,11 +237,15 @@ def test_a_provider_judges_evidence_for_a_verifier_far_away(own: Own, key: Devic
     asked = Verifier("verifier.example")
     octets = proof(own, key, asked)
     own.device.remove()
-    said = own.provider.judge(octets, key.public, key.use, asked)
+    judge = YubiKeyJudge(own.records)
+    assert judge.ask(b"") is None
+    with pytest.raises(FormatError):
+        judge.ask(b"a TPM")
+    said = judge.judge(octets, key.public, key.use, asked)
     assert (said.custody, said.hardware) == (CustodyClass.GENERATED, Hardware.SIMULATOR)
     assert (said.pin, said.touch) == (PinPolicy.ONCE, TouchPolicy.CACHED)
     assert str(own.device.serial) in said.device
-    stranger = type(own.provider)(own.records / "elsewhere")
+    stranger = YubiKeyJudge(own.records / "elsewhere")
     with pytest.raises(CannotVerifyError):
         stranger.judge(octets, key.public, key.use, asked)
 
